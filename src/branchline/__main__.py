@@ -1,0 +1,5 @@
+"""`python -m branchline`."""
+
+from branchline.cli.main import main
+
+main()

@@ -1,0 +1,147 @@
+"""`branchline deploy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from branchline.cancellation import Cancellation
+from branchline.cli.options import json_option, open_source, project_of, project_option, repo_option, timeout_option
+from branchline.cli.output import environment_json, print_json
+from branchline.cli.progress import progress
+from branchline.environment import EnvironmentId
+from branchline.errors import ConfigurationError
+from branchline.events import Note, Publish
+from branchline.ports import Push
+from branchline.settings.application import FILE_NAME, Application
+from branchline.settings.env_files import read_env
+from branchline.settings.limits import check_limits
+from branchline.settings.patterns import branch_selected
+from branchline.settings.platform import PlatformSettings
+from branchline.settings.reading import read_application, read_platform
+from branchline.source import Repository
+
+
+@click.command()
+@repo_option
+@click.option("--branch", metavar="BRANCH", help="The branch; otherwise the checked-out one.")
+@click.option("--commit", metavar="COMMIT", help="The commit; otherwise the branch's latest.")
+@click.option("--image", metavar="REF", help="Run an image that was built elsewhere, in place of a build.")
+@project_option
+@click.option("--force", is_flag=True, help="Build and start again even if nothing changed, or a newer commit serves.")
+@timeout_option("Give up, and leave what serves now, after so many seconds.")
+@click.option("-v", "--verbose", is_flag=True, help="Keep every line that the build prints.")
+@json_option
+def deploy_command(
+    repo: str | None,
+    branch: str | None,
+    commit: str | None,
+    image: str | None,
+    project: str | None,
+    force: bool,
+    timeout: float | None,
+    verbose: bool,
+    as_json: bool,
+) -> None:
+    """Give a branch's commit its URL.
+
+    Builds the commit's tree (never the working copy's changes), starts it, waits until it is healthy, points the
+    branch's URL at it, and then stops the release that served before. The URL is printed on standard output, progress
+    on standard error.
+    """
+    settings = read_platform()
+    repository = open_source(settings, repo)
+    with progress(quiet=as_json, verbose=verbose) as publish:
+        push = _push(settings, repository, branch, commit, image, project, publish, force=force)
+
+        from branchline import lifecycle
+        from branchline.platform import assemble
+
+        platform = assemble(settings)
+        ready = lifecycle.deploy(platform, push, publish, Cancellation(), timeout)
+    if as_json:
+        environment = environment_json(lifecycle.require(platform, push.environment))
+        print_json(environment | {"seconds": ready.seconds, "first": ready.first, "unchanged": ready.unchanged})
+    else:
+        click.echo(ready.url)
+
+
+def _push(
+    settings: PlatformSettings,
+    repository: Repository | None,
+    branch: str | None,
+    commit: str | None,
+    image: str | None,
+    project: str | None,
+    publish: Publish,
+    *,
+    force: bool,
+) -> Push:
+    """The change that the command line means; everything that can be wrong with it is found here."""
+    if repository is None:
+        return _image_push(settings, branch, commit, image, project, force=force)
+    branch = branch or repository.current_branch()
+    if not branch:
+        raise ConfigurationError(
+            "which branch? None is checked out (HEAD is detached)", remedy="give --branch BRANCH, as CI knows it"
+        )
+    full = repository.resolve(branch, commit)
+    text = repository.read(full, FILE_NAME)
+    application = read_application(text, f"{FILE_NAME} at {full[:12]}")
+    environment = EnvironmentId(settings.platform, project_of(repository, project, full), branch)
+    _check_branch(application, branch)
+    check_limits(application, settings, f"{FILE_NAME} at {full[:12]}")
+    if repository.uncommitted(FILE_NAME):
+        publish(
+            Note(environment, f"{FILE_NAME} has changes that aren't in {full[:12]}; the commit's counts", warning=True)
+        )
+    for submodule in repository.submodules(full):
+        publish(Note(environment, f"the submodule {submodule} is not in the build context", warning=True))
+    env, secrets = read_env(application, repository.root or Path.cwd())
+    return Push(
+        environment=environment,
+        commit=full,
+        application=application,
+        source=repository,
+        branch_known=repository.tip(branch) is not None,
+        image=image or "",
+        env=env,
+        secrets=secrets,
+        force=force,
+    )
+
+
+def _image_push(
+    settings: PlatformSettings,
+    branch: str | None,
+    commit: str | None,
+    image: str | None,
+    project: str | None,
+    *,
+    force: bool,
+) -> Push:
+    """Without a repository: an image, and the names that would have come from one."""
+    if not image:
+        raise ConfigurationError(
+            f"{Path.cwd()} is in no git repository",
+            remedy="run it in one, give --repo PATH_OR_URL, or give --image REF",
+        )
+    if not (project and branch and commit):
+        raise ConfigurationError(
+            "outside a repository, --image needs --project, --branch and --commit", remedy="give all three"
+        )
+    file = Path(FILE_NAME)
+    application = read_application(file.read_text() if file.exists() else None, FILE_NAME)
+    check_limits(application, settings, FILE_NAME)
+    env, secrets = read_env(application, Path.cwd())
+    environment = EnvironmentId(settings.platform, project, branch)
+    return Push(environment, commit, application, image=image, env=env, secrets=secrets, force=force)
+
+
+def _check_branch(application: Application, branch: str) -> None:
+    if not branch_selected(application.branches, branch):
+        raise ConfigurationError(
+            f"{branch} gets no environment: [branches] in {FILE_NAME} leaves it out",
+            remedy=f"include = {application.branches.include}, exclude = {application.branches.exclude}",
+        )

@@ -1,0 +1,97 @@
+"""`branchline destroy` and `reap`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from branchline.cancellation import Cancellation
+from branchline.cli.options import json_option, open_source, project_of, project_option, repo_option, target
+from branchline.cli.output import JSON, print_json
+from branchline.cli.progress import progress
+from branchline.environment import EnvironmentId
+from branchline.errors import ConfigurationError
+from branchline.platform import assemble
+from branchline.settings.reading import read_platform
+
+
+@click.command()
+@click.argument("branches", nargs=-1, metavar="[BRANCH]...")
+@click.option("--all", "everything", is_flag=True, help="Every environment of the project, or with no project of all.")
+@project_option
+@json_option
+def destroy_command(branches: tuple[str, ...], everything: bool, project: str | None, as_json: bool) -> None:
+    """Remove all that a branch has: container, network, images, route. Says what that was.
+
+    A deploy of it that is running is cancelled. A branch that has nothing is no error.
+    """
+    from branchline import lifecycle
+
+    if everything == bool(branches):
+        raise ConfigurationError("name the branches to destroy, or give --all", remedy="see 'branchline list'")
+    if everything:
+        settings = read_platform()
+        platform = assemble(settings)
+        wanted = [item.id for item in platform.engine.environments(project)]
+        left = platform.engine.leftovers()
+        wanted += [item for item in left if item not in wanted and project in (None, item.project)]
+    else:
+        about = [target(branch, project) for branch in branches]
+        platform = assemble(about[0].settings)
+        wanted = [item.environment for item in about]
+    removed: dict[EnvironmentId, tuple[str, ...]] = {}
+    with progress(quiet=True) as publish:
+        for environment in wanted:
+            removed[environment] = lifecycle.destroy(platform, environment, publish, Cancellation())
+    if as_json:
+        print_json([_json(environment, resources) for environment, resources in removed.items()])
+        return
+    for environment, resources in removed.items():
+        _say(f"{environment.branch}: removed", resources, f"{environment.branch}: there was nothing to remove")
+
+
+@click.command()
+@repo_option
+@project_option
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed, and why.")
+@json_option
+def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: bool) -> None:
+    """Remove environments whose branch no longer exists in the remote, whose time is up, and what dead deploys left.
+
+    The repository's remote is asked which branches exist; a repository without a remote answers for itself. Where it
+    can't be asked, or has no branches at all, nothing is removed.
+    """
+    from branchline import lifecycle
+
+    settings = read_platform()
+    source = open_source(settings, repo)
+    if source is None and repo is None:
+        click.echo("no repository here: only expired environments and leftovers are looked at", err=True)
+    name = project_of(source, project) if source is not None else project
+    platform = assemble(settings)
+    items = lifecycle.reapable(platform, name, source, datetime.now(UTC))
+    if dry_run:
+        removed = {item: item.resources for item in items}
+    else:
+        with progress(quiet=True) as publish:
+            removed = lifecycle.reap(platform, items, source, publish, Cancellation())
+    if as_json:
+        print_json([_json(item.environment, resources) | {"why": item.why} for item, resources in removed.items()])
+        return
+    for item, resources in removed.items():
+        verb = "would remove" if dry_run else "removed"
+        whole = f"{verb} the environment ({item.why})" if item.whole else f"{verb} what was {item.why}"
+        _say(f"{item.environment.branch}: {whole}", resources, f"{item.environment.branch}: {whole}")
+    if not removed:
+        click.echo("nothing to remove")
+
+
+def _json(environment: EnvironmentId, resources: tuple[str, ...]) -> JSON:
+    return {"project": environment.project, "branch": environment.branch, "removed": list(resources)}
+
+
+def _say(title: str, resources: tuple[str, ...], otherwise: str) -> None:
+    click.echo(title if resources else otherwise)
+    for resource in resources:
+        click.echo(f"  {resource}")

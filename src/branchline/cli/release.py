@@ -1,0 +1,63 @@
+"""`branchline rollback`, `sleep` and `wake`."""
+
+from __future__ import annotations
+
+import click
+
+from branchline.cancellation import Cancellation
+from branchline.cli.options import json_option, project_option, target, timeout_option
+from branchline.cli.output import environment_json, print_json
+from branchline.cli.progress import progress
+from branchline.platform import assemble
+
+
+@click.command()
+@click.argument("branch", required=False)
+@project_option
+@timeout_option("Give up, and leave what serves now, after so many seconds.")
+@json_option
+def rollback_command(branch: str | None, project: str | None, timeout: float | None, as_json: bool) -> None:
+    """Go back to the release that served before. Doing it twice goes there and back again."""
+    from branchline import lifecycle
+
+    about = target(branch, project)
+    platform = assemble(about.settings)
+    lifecycle.require(platform, about.environment)
+    with progress(quiet=as_json) as publish:
+        ready = lifecycle.rollback(platform, about.environment, publish, Cancellation(), timeout)
+    if as_json:
+        environment = lifecycle.require(platform, about.environment)
+        print_json(environment_json(environment) | {"seconds": ready.seconds})
+    else:
+        click.echo(ready.url)
+
+
+@click.command()
+@click.argument("branch", required=False)
+@project_option
+def sleep_command(branch: str | None, project: str | None) -> None:
+    """Stop a branch's container and free its memory. Its URL says so until it is woken."""
+    from branchline import lifecycle
+
+    about = target(branch, project)
+    platform = assemble(about.settings)
+    lifecycle.require(platform, about.environment)
+    with progress() as publish:
+        lifecycle.sleep(platform, about.environment, publish, Cancellation())
+    click.echo(f"{about.environment.branch} sleeps")
+
+
+@click.command()
+@click.argument("branch", required=False)
+@project_option
+@timeout_option("Give up after so many seconds.")
+def wake_command(branch: str | None, project: str | None, timeout: float | None) -> None:
+    """Start a sleeping branch again, and wait until it serves."""
+    from branchline import lifecycle
+
+    about = target(branch, project)
+    platform = assemble(about.settings)
+    lifecycle.require(platform, about.environment)
+    with progress() as publish:
+        lifecycle.wake(platform, about.environment, publish, Cancellation(), timeout)
+    click.echo(lifecycle.require(platform, about.environment).url)

@@ -1,0 +1,351 @@
+"""The one place that speaks to the Docker Engine, through its SDK; typed, and with errors for people.
+
+Calls for what isn't there any more return silently where that is the aim (`remove`), or return None (`find`). Every
+other refusal is an EngineError with the engine's own words.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, cast
+
+import docker
+import docker.errors
+import requests
+
+from branchline.engines.docker import connection, records
+from branchline.engines.docker.records import (
+    Container,
+    ContainerDetails,
+    ContainerSpec,
+    EngineInfo,
+    ImageDetails,
+    ImageSummary,
+    Network,
+    Volume,
+)
+from branchline.errors import EngineError
+
+_SLOW = 120
+"""Seconds that one call may take; stopping a container takes its stop time-out longer."""
+_LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
+
+
+@contextmanager
+def _errors(doing: str, address: str) -> Generator[None]:
+    """Turns the SDK's errors into ours."""
+    try:
+        yield
+    except docker.errors.APIError as error:
+        text = str(error.explanation or error)
+        if "no space left on device" in text:
+            raise EngineError(f"{doing}: the engine's disk is full", remedy=DISK_REMEDY) from error
+        raise EngineError(f"{doing}: {text}") from error
+    except requests.exceptions.ReadTimeout as error:
+        raise EngineError(f"{doing}: the engine at {address} gave no answer in {_SLOW} s") from error
+    except (requests.exceptions.RequestException, docker.errors.DockerException) as error:
+        raise EngineError(
+            f"{doing}: lost the engine at {address}: {error}", remedy="see that the Docker Engine runs: docker version"
+        ) from error
+
+
+DISK_REMEDY = "see what takes the space with 'docker system df', and free some, for example with 'docker builder prune'"
+
+
+class Client:
+    """A connection to one engine. Safe to share between threads that make plain calls."""
+
+    def __init__(self, host: str = "") -> None:
+        """Connects to `host`, or else to what DOCKER_HOST, the current docker context or the default socket names.
+
+        Raises:
+            EngineError: no engine answers there, or it may not be used; with the remedy.
+            ConfigurationError: the address is not on this machine, where the router has to reach the containers.
+        """
+        arguments = connection.arguments(host)
+        self.address = str(arguments.get("base_url") or "unix:///var/run/docker.sock")
+        connection.check_address(self.address)
+        with _errors("can't connect", self.address):
+            self._api: Any = docker.APIClient(version="auto", timeout=_SLOW, **arguments)
+
+    def info(self) -> EngineInfo:
+        """Facts about the engine and its machine."""
+        with _errors("can't read the engine's state", self.address):
+            raw: dict[str, Any] = self._api.info()
+            return EngineInfo(
+                version=str(raw.get("ServerVersion", "")),
+                api_version=str(self._api.api_version),
+                operating_system=str(raw.get("OperatingSystem", "")),
+                name=str(raw.get("Name", "")),
+                root_dir=str(raw.get("DockerRootDir", "")),
+                processors=int(raw.get("NCPU", 0)),
+                memory=int(raw.get("MemTotal", 0)),
+                containers=int(raw.get("Containers", 0)),
+                images=int(raw.get("Images", 0)),
+                warnings=tuple(raw.get("Warnings") or ()),
+            )
+
+    @property
+    def builds_with_buildkit(self) -> bool:
+        """Whether the engine takes `version=2` builds: since API 1.39, on Linux, whatever its own default is."""
+        major, _, minor = str(self._api.api_version).partition(".")
+        return (int(major), int(minor)) >= (1, 39)
+
+    # Containers
+
+    def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        """All containers that carry the labels, running or not, in one call."""
+        with _errors("can't list containers", self.address):
+            raw: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": _label_filter(labels)})
+        return [records.read_container(item) for item in raw]
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Creates the container and returns its id. It is not started."""
+        with _errors(f"can't create the container {spec.name}", self.address):
+            api = self._api
+            host_config = api.create_host_config(
+                network_mode=spec.network,
+                mem_limit=spec.memory,
+                memswap_limit=spec.memory,  # the same figure: no swap on top
+                nano_cpus=int(spec.cpus * 1_000_000_000),
+                pids_limit=spec.pids,
+                security_opt=["no-new-privileges"],
+                cap_drop=["ALL"],
+                cap_add=list(spec.capabilities),
+                log_config={"Type": "json-file", "Config": _LOG_OPTIONS},
+                restart_policy={"Name": "no"},  # a candidate that crashes must be seen to; `keep_running` changes it
+                init=True,  # the application is not PID 1, so SIGTERM ends it even if it has no handler
+            )
+            networking = api.create_networking_config(
+                {spec.network: api.create_endpoint_config(ipv4_address=spec.address, aliases=list(spec.aliases))}
+            )
+            created: dict[str, Any] = api.create_container(
+                image=spec.image,
+                name=spec.name,
+                labels=dict(spec.labels),
+                environment=dict(spec.env),
+                host_config=host_config,
+                networking_config=networking,
+                stop_timeout=spec.stop_timeout,
+                detach=True,
+                use_config_proxy=False,
+            )
+            return str(created["Id"])
+
+    def start(self, container: str) -> None:
+        """Starts a container; one that runs already is left alone."""
+        with _errors("can't start the container", self.address):
+            self._api.start(container)
+
+    def keep_running(self, container: str) -> None:
+        """Lets the engine start the container again after a crash or a reboot, until somebody stops it."""
+        with _errors("can't set the container's restart policy", self.address):
+            self._api.update_container(container, restart_policy={"Name": "unless-stopped"})
+
+    def rename(self, container: str, name: str) -> None:
+        """Gives the container another name, in one step that other processes see whole or not at all."""
+        with _errors(f"can't rename the container to {name}", self.address):
+            self._api.rename(container, name)
+
+    def inspect(self, container: str) -> ContainerDetails | None:
+        """One container's state, or None where it is gone."""
+        with _errors("can't inspect the container", self.address):
+            try:
+                raw: dict[str, Any] = self._api.inspect_container(container)
+            except docker.errors.NotFound:
+                return None
+        return records.read_details(raw)
+
+    def stop(self, container: str, timeout: int) -> None:
+        """SIGTERM, and SIGKILL after `timeout` seconds. A container that is gone or stopped is no error."""
+        with _errors("can't stop the container", self.address), suppress(docker.errors.NotFound):
+            self._api.stop(container, timeout=timeout)
+
+    def remove(self, container: str) -> None:
+        """Kills the container if it runs, and removes it with its anonymous volumes. Missing is no error."""
+        with _errors("can't remove the container", self.address), suppress(docker.errors.NotFound):
+            try:
+                self._api.remove_container(container, force=True, v=True)
+            except docker.errors.APIError as error:
+                if "already in progress" not in str(error.explanation):
+                    raise
+
+    def logs(self, container: str, tail: int | None) -> bytes:
+        """The last `tail` lines that the container printed to its output and its errors, or all of them."""
+        with _errors("can't read the container's logs", self.address):
+            try:
+                return cast("bytes", self._api.logs(container, tail="all" if tail is None else tail))
+            except docker.errors.NotFound:
+                return b""
+
+    def follow(self, container: str, tail: int | None) -> Iterator[bytes]:
+        """As `logs`, and then goes on with what the container prints, until it ends."""
+        with _errors("can't follow the container's logs", self.address):
+            stream: Iterator[bytes] = self._api.logs(
+                container, stream=True, follow=True, tail="all" if tail is None else tail
+            )
+            with suppress(docker.errors.NotFound):
+                yield from stream
+
+    # Commands inside a container
+
+    def start_command(
+        self, container: str, command: list[str], *, terminal: bool, stdin: bool
+    ) -> tuple[str, socket.socket]:
+        """Starts a command in a running container; returns its id and the socket of its streams."""
+        with _errors("can't run a command in the container", self.address):
+            created: dict[str, Any] = self._api.exec_create(container, command, stdin=stdin, tty=terminal)
+            opened: Any = self._api.exec_start(created["Id"], tty=terminal, socket=True)
+            # The SDK hands out a file object around the socket on unix sockets, the socket itself elsewhere.
+            return str(created["Id"]), cast("socket.socket", getattr(opened, "_sock", opened))
+
+    def run_quietly(self, container: str, command: list[str]) -> tuple[str, str]:
+        """Starts a command in the background of a container; returns its id for `command_result`, or why it can't."""
+        with _errors("can't run a command in the container", self.address):
+            try:
+                created: dict[str, Any] = self._api.exec_create(container, command, stdout=False, stderr=False)
+                self._api.exec_start(created["Id"], detach=True)
+            except docker.errors.APIError as error:  # it may have exited, or have no such program
+                return "", str(error.explanation)
+            return str(created["Id"]), ""
+
+    def command_result(self, command: str) -> int | None:
+        """The command's exit code, or None while it runs."""
+        with _errors("can't read a command's result", self.address):
+            raw: dict[str, Any] = self._api.exec_inspect(command)
+            return None if raw.get("Running") else int(raw["ExitCode"] or 0)
+
+    def resize_command(self, command: str, lines: int, columns: int) -> None:
+        """Tells the command's terminal its size."""
+        with _errors("can't resize the terminal", self.address), suppress(docker.errors.APIError):
+            self._api.exec_resize(command, height=lines, width=columns)
+
+    # Networks and volumes
+
+    def networks(self, labels: Mapping[str, str]) -> list[Network]:
+        """The networks that carry the labels."""
+        with _errors("can't list networks", self.address):
+            raw: list[dict[str, Any]] = self._api.networks(filters={"label": _label_filter(labels)})
+        return [records.read_network(item) for item in raw]
+
+    def create_network(self, name: str, subnet: str, bridge: str, labels: Mapping[str, str]) -> bool:
+        """Creates a bridge network; False where the subnet overlaps another network's."""
+        with _errors(f"can't create the network {name}", self.address):
+            try:
+                self._api.create_network(
+                    name,
+                    driver="bridge",
+                    ipam={"Driver": "default", "Config": [{"Subnet": subnet}]},
+                    options={"com.docker.network.bridge.name": bridge},
+                    labels=dict(labels),
+                    check_duplicate=True,
+                )
+            except docker.errors.APIError as error:
+                if "overlaps with other one" in str(error.explanation):
+                    return False
+                raise
+            return True
+
+    def remove_network(self, network: str) -> None:
+        """Removes a network. Missing is no error."""
+        with _errors("can't remove the network", self.address), suppress(docker.errors.NotFound):
+            self._api.remove_network(network)
+
+    def volumes(self, labels: Mapping[str, str]) -> list[Volume]:
+        """The volumes that carry the labels."""
+        with _errors("can't list volumes", self.address):
+            raw: dict[str, Any] = self._api.volumes(filters={"label": _label_filter(labels)})
+        return [Volume(str(item["Name"]), dict(item.get("Labels") or {})) for item in raw.get("Volumes") or ()]
+
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Creates an empty volume; an existing one of that name keeps its labels."""
+        with _errors(f"can't create the volume {name}", self.address):
+            self._api.create_volume(name, labels=dict(labels))
+
+    def remove_volume(self, name: str) -> None:
+        """Removes a volume. Missing is no error."""
+        with _errors(f"can't remove the volume {name}", self.address), suppress(docker.errors.NotFound):
+            self._api.remove_volume(name, force=True)
+
+    # Images
+
+    def images(self, labels: Mapping[str, str]) -> list[ImageSummary]:
+        """The images that carry the labels."""
+        with _errors("can't list images", self.address):
+            raw: list[dict[str, Any]] = self._api.images(filters={"label": _label_filter(labels)})
+        return [
+            ImageSummary(
+                str(item["Id"]),
+                tuple(str(tag) for tag in item.get("RepoTags") or () if tag != "<none>:<none>"),
+                dict(item.get("Labels") or {}),
+            )
+            for item in raw
+        ]
+
+    def image(self, reference: str) -> ImageDetails | None:
+        """One image's configuration, or None where the engine doesn't have it."""
+        with _errors(f"can't inspect the image {reference}", self.address):
+            try:
+                raw: dict[str, Any] = self._api.inspect_image(reference)
+            except docker.errors.NotFound:
+                return None
+        return records.read_image(raw)
+
+    def pull(self, reference: str) -> None:
+        """Pulls an image, with the credentials that `docker login` stored."""
+        with _errors(f"can't pull {reference}", self.address):
+            self._api.pull(reference)
+
+    def untag(self, reference: str) -> None:
+        """Removes an image's name, and the image with its last one. Missing or in use is no error."""
+        with _errors(f"can't remove the image {reference}", self.address), suppress(docker.errors.NotFound):
+            try:
+                self._api.remove_image(reference)
+            except docker.errors.APIError as error:
+                if error.status_code != requests.codes["conflict"]:
+                    raise
+
+    @contextmanager
+    def build(
+        self, context: BinaryIO, parameters: Mapping[str, str]
+    ) -> Generator[tuple[Iterator[bytes], Callable[[], None]]]:
+        """Sends a build context; gives the answer's JSON lines, and a function that hangs up from another thread.
+
+        The SDK's own `build` can't ask for BuildKit, hence the request by hand:
+        https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Image/operation/ImageBuild
+        """
+        api = self._api
+        with _errors("can't build the image", self.address):
+            headers = {"Content-Type": "application/x-tar"}
+            api._set_auth_headers(headers)
+            response: Any = api.post(
+                f"{api.base_url}/v{api.api_version}/build",
+                params=dict(parameters),
+                data=iter(lambda: context.read(1 << 16), b""),
+                headers=headers,
+                stream=True,
+                timeout=None,  # a build step may be silent for long; the deploy's own time-out is what counts
+            )
+            with response:
+                if response.status_code != requests.codes["ok"]:
+                    raise EngineError(f"can't build the image: {_message(response)}")
+                yield response.iter_lines(), lambda: _hang_up(response)
+
+
+def _label_filter(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" if value else key for key, value in labels.items()]
+
+
+def _message(response: Any) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError):
+        return f"the engine answered {response.status_code}"
+
+
+def _hang_up(response: Any) -> None:
+    """Ends a streamed answer whose reader may be blocked in another thread; closing alone would wait for the reader."""
+    with suppress(OSError, AttributeError):
+        response.raw._fp.fp.raw._sock.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,407 @@
+"""The engine `docker`: one machine's containers, networks and router as a platform for environments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+
+from branchline import labels
+from branchline.cancellation import Cancellation
+from branchline.engines.docker import inventory, network, release, subnets
+from branchline.engines.docker.client import Client
+from branchline.engines.docker.health import Probe, wait_until_healthy
+from branchline.engines.docker.inventory import Holdings, release_number
+from branchline.engines.docker.lease import FileLease
+from branchline.engines.docker.memory import bytes_in_use
+from branchline.engines.docker.records import Container, ImageDetails
+from branchline.engines.docker.routing import Routing
+from branchline.environment import Environment, EnvironmentId, Release
+from branchline.errors import BranchlineError, ConfigurationError, EngineError, NotFoundError, ReleaseError
+from branchline.events import Note, Phase, Publish
+from branchline.phases import phase
+from branchline.ports import Push
+from branchline.redaction import redact
+from branchline.settings.application import Health
+from branchline.settings.platform import PlatformSettings
+
+_REASON_LENGTH = 500
+
+
+class DockerEngine:
+    """See `ports.Engine` for what each method promises."""
+
+    def __init__(self, client: Client, settings: PlatformSettings, lease: FileLease, router: Routing) -> None:
+        self._client = client
+        self._settings = settings
+        self._lease = lease
+        self._router = router
+
+    def environments(self, project: str | None = None) -> list[Environment]:
+        """Every environment, by project and branch; two calls, however many there are."""
+        found = self._holdings(project=project)
+        environments = [
+            inventory.environment(held, self._settings, self._lease.held, self._memory) for held in found.values()
+        ]
+        return sorted(
+            (environment for environment in environments if environment is not None),
+            key=lambda environment: (environment.id.project, environment.id.branch),
+        )
+
+    def find(self, environment: EnvironmentId) -> Environment | None:
+        """One environment, from the same two calls."""
+        held = self._held(environment)
+        return inventory.environment(held, self._settings, self._lease.held, self._memory)
+
+    def begin(self, push: Push) -> Release:
+        """Puts the coming release on record, and clears what a killed deploy left."""
+        environment = push.environment
+        self._refuse_taken_host(push)
+        held = self._held(environment)
+        for container in held.candidates:
+            self._client.remove(container.id)
+        for record in held.pending:
+            self._client.remove_volume(record.name)
+        coming = Release(environment, held.last_number + 1, push.commit, release.now())
+        with self._lease.project(environment.project):
+            self._client.create_volume(
+                f"{release.base(environment)}.{coming.number}.{inventory.PENDING}",
+                release.release_labels(push, coming, self._settings, _created(held, coming)),
+            )
+        self._router.check()
+        if held.serving is None:
+            self._router.sync()
+        return coming
+
+    def serving(self, push: Push, image: str) -> Environment | None:
+        """The environment if its serving container has the digest that a new one would get, and runs."""
+        details, held = self._image(image), self._held(push.environment)
+        if held.serving is None or held.serving.state != "running" or "(unhealthy)" in held.serving.status:
+            return None
+        if held.serving.labels.get(labels.CONFIGURATION) != release.configuration(push, details, self._settings):
+            return None
+        return inventory.environment(held, self._settings, lambda _: False)
+
+    def run(self, push: Push, coming: Release, cancellation: Cancellation, publish: Publish) -> Environment:
+        """Start, wait until healthy, switch the route: the rename to `live` is the moment that counts."""
+        environment, image = push.environment, self._image(coming.image)
+        port, rule = release.choose_port(push.application, image)
+        publish(Note(environment, f"port {port}: {rule}"))
+        created = _created(self._held(environment), coming)
+        with phase(environment, Phase.START, publish):
+            pool = self._settings.docker.subnets
+            subnet = network.ensure(self._client, environment, release.base(environment), pool)
+            address = str(subnets.address(subnet, coming.number))
+            spec = release.container_spec(push, coming, image, self._settings, address, created)
+            container = self._client.create(spec)
+            self._start(container)
+        probe = Probe(
+            container=container,
+            address=address,
+            port=port,
+            port_rule=rule,
+            host=release.host(push, self._settings),
+            health=push.application.health,
+            command=image.healthcheck if push.application.health.path is None else (),
+            memory=push.application.limits.memory,
+        )
+        with phase(environment, Phase.HEALTHY, publish, probe.rule):
+            try:
+                wait_until_healthy(self._client, probe, cancellation, lambda text: publish(Note(environment, text)))
+            except ReleaseError as error:
+                raise _without_secrets(error, push.secrets) from error
+        cancellation.check()
+        with phase(environment, Phase.ROUTE, publish):
+            self._client.keep_running(container)
+            self._client.rename(container, f"{spec.name}.{inventory.LIVE}")
+            self._router.sync()
+        found = self.find(environment)
+        if found is None or found.release is None:
+            raise EngineError("the release was removed while it was put into service", remedy="deploy it again")
+        return found
+
+    def retire(self, environment: EnvironmentId, cancellation: Cancellation) -> None:
+        """Keeps the last release that served, stopped; removes those before it and the records of this deploy."""
+        held = self._held(environment)
+        if held.serving is None:
+            return
+        for record in held.volumes:
+            if release_number(record.labels) <= release_number(held.serving.labels):
+                self._client.remove_volume(record.name)
+        for old in held.live[:-1]:
+            self._router.drain(old, cancellation)
+            self._client.stop(old.id, _stop_timeout(old))
+        kept = held.live[-2:-1] or held.previous[-1:]
+        for old in (*held.previous, *held.live[:-1]):
+            if old not in kept:
+                self._client.remove(old.id)
+        for old in held.live[-2:-1]:
+            self._client.rename(old.id, _named(old, inventory.PREVIOUS))
+
+    def abandon(self, coming: Release) -> None:
+        """Takes back a release that doesn't serve, or shouldn't, wherever its deploy had got to."""
+        held = self._held(coming.environment)
+        ours = [item for item in (*held.candidates, *held.live) if release_number(item.labels) == coming.number]
+        if any(item in held.live for item in ours):
+            self._router.sync(without=frozenset(item.id for item in ours))
+        for container in ours:
+            self._client.remove(container.id)
+        for record in held.pending:
+            if release_number(record.labels) <= coming.number:
+                self._client.remove_volume(record.name)
+        if len(held.containers) == len(ours):
+            self._remove_networks(coming.environment)
+            with suppress(BranchlineError):  # a router that doesn't run has no route to take back
+                self._router.sync(start=False)
+
+    def fail(self, push: Push, coming: Release, reason: str) -> None:
+        """Takes the release back, but keeps why it failed; only the latest failure is kept."""
+        held = self._held(push.environment)
+        on_record = release.release_labels(push, coming, self._settings, _created(held, coming))
+        on_record |= {labels.REASON: redact(reason, push.secrets)[:_REASON_LENGTH], labels.STATE: inventory.FAILED}
+        self._client.create_volume(f"{release.base(push.environment)}.{coming.number}.{inventory.FAILED}", on_record)
+        for record in held.failed:
+            self._client.remove_volume(record.name)
+        self.abandon(coming)
+
+    def destroy(self, environment: EnvironmentId) -> list[str]:
+        """The route goes first, so that a visitor gets the 404 page and not an error; then what it pointed at."""
+        held = self._held(environment)
+        removed: list[str] = []
+        if held.containers or held.volumes:
+            self._router.sync(without=frozenset(item.id for item in held.containers), start=False)
+        for container in held.containers:
+            self._client.remove(container.id)
+            removed.append(f"container {container.name}")
+        removed += self._remove_networks(environment)
+        for record in held.volumes:
+            self._client.remove_volume(record.name)
+            removed.append(f"record {record.name}")
+        if held.volumes and not held.containers:
+            self._router.sync(start=False)
+        return removed
+
+    def rollback(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> Environment:
+        """The previous release's container was only stopped, so it comes back as it was, secrets included."""
+        held = self._held(environment)
+        if not held.previous or held.serving is None:
+            raise NotFoundError(
+                f"{environment.branch} has no previous release to go back to",
+                remedy="only a release that has served is kept, and only the last one; deploy an older commit instead",
+            )
+        present, previous = held.serving, held.previous[-1]
+        try:
+            with phase(environment, Phase.START, publish):
+                self._start(previous.id)
+            self._wait_for(previous, Phase.HEALTHY, cancellation, publish)
+        except BaseException:
+            self._client.stop(previous.id, _stop_timeout(previous))
+            raise
+        with phase(environment, Phase.ROUTE, publish):
+            self._client.rename(previous.id, _named(previous, inventory.LIVE))
+            self._client.rename(present.id, _named(present, inventory.PREVIOUS))
+            self._router.sync()
+        with phase(environment, Phase.RETIRE, publish):
+            self._router.drain(present, cancellation)
+            self._client.stop(present.id, _stop_timeout(present))
+        return self._existing(environment)
+
+    def sleep(self, environment: EnvironmentId) -> None:
+        """Stops the serving container; the engine leaves it so until it is woken."""
+        serving = self._serving(environment)
+        self._client.stop(serving.id, _stop_timeout(serving))
+        self._router.sync()
+
+    def wake(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> None:
+        """Starts the serving container again."""
+        serving = self._serving(environment)
+        self._start(serving.id)
+        self._wait_for(serving, Phase.HEALTHY, cancellation, publish)
+        self._router.sync()
+
+    def leftovers(self) -> dict[EnvironmentId, list[str]]:
+        """Candidates, records and replaced releases of deploys that nobody runs; networks without an environment."""
+        found = self._holdings()
+        for owner in self._network_owners():
+            found.setdefault(owner, Holdings(owner))
+        networks = self._network_owners()
+        listed: dict[EnvironmentId, list[str]] = {}
+        for owner, held in found.items():
+            if self._lease.held(owner):
+                continue
+            containers, records = _remains(held)
+            names = [f"container {item.name}" for item in containers] + [f"record {item}" for item in records]
+            if owner in networks and len(held.containers) == len(containers):
+                names.append(f"network {release.base(owner)}")
+            if names:
+                listed[owner] = names
+        return listed
+
+    def sweep(self, environment: EnvironmentId) -> list[str]:
+        """Removes them; what serves, what can be rolled back to and what failed last stays."""
+        held = self._held(environment)
+        containers, records = _remains(held)
+        for container in containers:
+            self._client.remove(container.id)
+        for record in records:
+            self._client.remove_volume(record)
+        removed = [f"container {item.name}" for item in containers] + [f"record {item}" for item in records]
+        if len(held.containers) == len(containers):
+            removed += self._remove_networks(environment)
+        return removed
+
+    def logs(self, environment: EnvironmentId, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+        """What the serving release printed; following, it goes on with the release that replaces it."""
+        serving = self._serving(environment)
+        if not follow:
+            yield self._client.logs(serving.id, tail)
+            return
+        while True:
+            yield from self._client.follow(serving.id, tail)
+            successor = self._held(environment).serving
+            if successor is None or successor.id == serving.id:
+                return
+            number = release_number(successor.labels)
+            yield f"--- release {number}, commit {successor.labels.get(labels.COMMIT, '')[:12]} ---\n".encode()
+            serving, tail = successor, None
+
+    def execute(self, environment: EnvironmentId, command: Sequence[str], *, terminal: bool) -> int:
+        """Runs a command in the serving container."""
+        from branchline.engines.docker.terminal import run_attached
+
+        serving = self._serving(environment)
+        if serving.state != "running":
+            raise EngineError(
+                f"{environment.branch} is not running", remedy=f"wake it: branchline wake {environment.branch}"
+            )
+        return run_attached(self._client, serving.id, list(command), terminal=terminal)
+
+    # What the methods above share
+
+    def _holdings(self, *, project: str | None = None) -> dict[EnvironmentId, Holdings]:
+        ours = {labels.PLATFORM: self._settings.platform}
+        if project:
+            ours[labels.PROJECT] = project
+        return inventory.holdings(self._client.containers(ours), self._client.volumes(ours))
+
+    def _held(self, environment: EnvironmentId) -> Holdings:
+        ours = _owner(environment)
+        found = inventory.holdings(self._client.containers(ours), self._client.volumes(ours))
+        return found.get(environment, Holdings(environment))
+
+    def _serving(self, environment: EnvironmentId) -> Container:
+        held = self._held(environment)
+        if held.serving is None:
+            raise NotFoundError(
+                f"{environment.branch} has no release that serves",
+                remedy=f"deploy it: branchline deploy --branch {environment.branch}",
+            )
+        return held.serving
+
+    def _existing(self, environment: EnvironmentId) -> Environment:
+        found = self.find(environment)
+        if found is None:
+            raise NotFoundError(f"{environment.branch} was destroyed meanwhile")
+        return found
+
+    def _image(self, reference: str) -> ImageDetails:
+        details = self._client.image(reference)
+        if details is None:
+            raise EngineError(f"the image {reference} is gone", remedy="deploy again to build it")
+        return details
+
+    def _start(self, container: str) -> None:
+        try:
+            self._client.start(container)
+        except EngineError as error:
+            raise ReleaseError(
+                error.message,
+                remedy="check the image's CMD and ENTRYPOINT, and that it is for this machine's processor",
+            ) from error
+
+    def _wait_for(self, container: Container, part: Phase, cancellation: Cancellation, publish: Publish) -> None:
+        """Waits for a release that was started again, by what its labels say of its health."""
+        import msgspec
+
+        environment = inventory.environment_id(container.labels)
+        health = msgspec.json.decode(container.labels[labels.HEALTH], type=Health)
+        image = self._client.image(container.image_id)
+        probe = Probe(
+            container=container.id,
+            address=container.address,
+            port=int(container.labels[labels.PORT]),
+            port_rule="as it served before",
+            host=container.labels[labels.HOST],
+            health=health,
+            command=image.healthcheck if image is not None and health.path is None else (),
+            memory="as limits.memory had it",
+        )
+        with phase(environment, part, publish, probe.rule):
+            wait_until_healthy(self._client, probe, cancellation, lambda text: publish(Note(environment, text)))
+
+    def _refuse_taken_host(self, push: Push) -> None:
+        """Two environments of one host would take turns at serving it; two branches of one slug share every name."""
+        host = release.host(push, self._settings)
+        for container in self._client.containers({labels.PLATFORM: self._settings.platform, labels.HOST: host}):
+            owner = inventory.environment_id(container.labels)
+            if owner != push.environment:
+                raise ConfigurationError(
+                    f"{host} belongs to the branch {owner.branch} of {owner.project}",
+                    remedy="rename one of them, or let hosts in platform.toml name the project too",
+                )
+
+    def _remove_networks(self, environment: EnvironmentId) -> list[str]:
+        removed: list[str] = []
+        for found in self._client.networks(_owner(environment)):
+            self._client.remove_network(found.id)
+            removed.append(f"network {found.name}")
+        return removed
+
+    def _network_owners(self) -> set[EnvironmentId]:
+        ours = {labels.PLATFORM: self._settings.platform}
+        return {inventory.environment_id(found.labels) for found in self._client.networks(ours)}
+
+    def _memory(self, container: Container) -> int | None:
+        return bytes_in_use(container.id)
+
+
+def _owner(environment: EnvironmentId) -> dict[str, str]:
+    return {
+        labels.PLATFORM: environment.platform,
+        labels.PROJECT: environment.project,
+        labels.BRANCH: labels.branch_value(environment.branch),
+    }
+
+
+def _created(held: Holdings, coming: Release) -> datetime:
+    """When the environment was made: as its resources say, or now."""
+    for item in (*held.containers, *held.volumes):
+        with suppress(ValueError):
+            return datetime.fromisoformat(item.labels.get(labels.CREATED, ""))
+    return coming.created
+
+
+def _remains(held: Holdings) -> tuple[list[Container], list[str]]:
+    """What a killed deploy left: candidates, releases it had replaced, and its records."""
+    containers = [*held.candidates, *held.live[:-1]]
+    number = release_number(held.serving.labels) if held.serving else 0
+    records = [item.name for item in held.pending]
+    records += [item.name for item in held.failed if release_number(item.labels) < number]
+    return containers, records
+
+
+def _named(container: Container, role: str) -> str:
+    environment = inventory.environment_id(container.labels)
+    return f"{release.base(environment)}.{release_number(container.labels)}.{role}"
+
+
+def _stop_timeout(container: Container) -> int:
+    return int(container.labels.get(labels.STOP_TIMEOUT, "10"))
+
+
+def _without_secrets(error: ReleaseError, secrets: frozenset[str]) -> ReleaseError:
+    return ReleaseError(
+        redact(error.message, secrets),
+        remedy=error.remedy,
+        details=[redact(line, secrets) for line in error.details],
+    )

@@ -1,0 +1,176 @@
+"""Builds the commit's image, once; keeps what serves and what could be rolled back to; removes the rest."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import tarfile
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from branchline import labels, naming
+from branchline.cancellation import Cancellation
+from branchline.engines.docker.build_log import BuildLog
+from branchline.engines.docker.client import DISK_REMEDY, Client
+from branchline.engines.docker.lease import FileLease
+from branchline.environment import EnvironmentId
+from branchline.errors import BranchlineError, BuildError, ConfigurationError, EngineError
+from branchline.events import Output, Publish
+from branchline.ports import Push
+from branchline.settings.application import Build
+from branchline.settings.platform import PlatformSettings
+
+# https://docs.docker.com/reference/cli/docker/image/tag/: no white space, so nothing can follow it in a Dockerfile.
+_REFERENCE = re.compile(r"[A-Za-z0-9][\w.\-:/@]*")
+
+_EXIT_CODE = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)$")
+"""How BuildKit and the classic builder end their word on a step's command."""
+
+
+class DockerImages:
+    """The images of one platform on one engine: one repository a project, one tag a commit."""
+
+    def __init__(self, client: Client, settings: PlatformSettings, lease: FileLease) -> None:
+        self._client = client
+        self._settings = settings
+        self._lease = lease
+
+    def reference(self, project: str, commit: str) -> str:
+        """The name of a commit's image."""
+        return f"{naming.image_repository(self._settings.platform, project)}:{commit}"
+
+    def build(self, push: Push, cancellation: Cancellation, publish: Publish) -> tuple[str, bool]:
+        """See `ports.Images.build`."""
+        reference = self.reference(push.environment.project, push.commit)
+        if push.image:
+            self._wrap(push, reference, cancellation, publish)
+            return reference, True
+        if push.source is None:
+            raise ConfigurationError("there is neither a repository to build from nor an image", remedy="give --image")
+        present = self._client.image(reference)
+        ours = present and present.labels.get(labels.PLATFORM) == self._settings.platform
+        if present and ours and labels.IMAGE not in present.labels and not push.force:
+            return reference, False
+        with push.source.context(push.commit, push.application.build) as context:
+            self._send(push, context, push.application.build, reference, cancellation, publish)
+        return reference, True
+
+    def prune(self, project: str) -> list[str]:
+        """See `ports.Images.prune`. No deploy can begin between the look at what is in use and the removal."""
+        ours = {labels.PLATFORM: self._settings.platform, labels.PROJECT: project}
+        removed: list[str] = []
+        with self._lease.project(project):
+            wanted = {
+                record.labels.get(labels.COMMIT)
+                for record in (*self._client.containers(ours), *self._client.volumes(ours))
+                if record.labels.get(labels.STATE) != "failed"
+            }
+            for image in self._client.images(ours):
+                if image.labels.get(labels.COMMIT) not in wanted:
+                    for reference in image.references or (image.id,):
+                        self._client.untag(reference)
+                        removed.append(f"image {reference}")
+        return removed
+
+    def _wrap(self, push: Push, reference: str, cancellation: Cancellation, publish: Publish) -> None:
+        """Gives an image that was built elsewhere our labels and name: a build with no step adds no layer."""
+        if not _REFERENCE.fullmatch(push.image):
+            raise ConfigurationError(
+                f"{push.image!r} is not an image's name", remedy="give it as NAME:TAG or NAME@sha256:DIGEST"
+            )
+        pulled = self._client.image(push.image) is None
+        if pulled:
+            publish(Output(push.environment, f"pulling {push.image}"))
+            try:
+                with cancellation.interrupted_by(lambda: None):
+                    self._client.pull(push.image)
+            except EngineError as error:
+                raise BuildError(
+                    error.message, remedy="check the name, and 'docker login' to its registry if it is private"
+                ) from error
+        with _context_of(f"FROM {push.image}\n") as context:
+            self._send(push, context, Build(), reference, cancellation, publish)
+        if pulled:  # its layers live on under our name; the name it came under would be left for ever
+            self._client.untag(push.image)
+
+    def _send(
+        self,
+        push: Push,
+        context: BinaryIO,
+        build: Build,
+        reference: str,
+        cancellation: Cancellation,
+        publish: Publish,
+    ) -> None:
+        log = BuildLog()
+        parameters = self._parameters(push, build, reference)
+        try:
+            with self._client.build(context, parameters) as (lines, hang_up), cancellation.interrupted_by(hang_up):
+                for line in lines:
+                    for shown in log.read(line):
+                        publish(Output(push.environment, shown))
+        except EngineError as error:
+            raise _explained(push.environment, log, error.message) from error
+        if log.error:
+            raise _explained(push.environment, log, log.error)
+        if self._client.image(reference) is None:
+            raise BuildError("the engine ended the build without an image", remedy="run it again; see the engine's log")
+
+    def _parameters(self, push: Push, build: Build, reference: str) -> Mapping[str, str]:
+        ours = {
+            labels.PLATFORM: push.environment.platform,
+            labels.PROJECT: push.environment.project,
+            labels.COMMIT: push.commit,
+        }
+        if push.image:
+            ours[labels.IMAGE] = push.image
+        parameters = {
+            "t": reference,
+            "dockerfile": build.dockerfile,
+            "target": build.target,
+            "buildargs": json.dumps(build.args),
+            "labels": json.dumps(ours),
+            "rm": "1",
+            "forcerm": "1",
+        }
+        if self._buildkit():
+            parameters["version"] = "2"
+        return {key: value for key, value in parameters.items() if value}
+
+    def _buildkit(self) -> bool:
+        choice = self._settings.docker.builder
+        return choice == "buildkit" or (choice == "auto" and self._client.builds_with_buildkit)
+
+
+def _context_of(dockerfile: str) -> BinaryIO:
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        member = tarfile.TarInfo("Dockerfile")
+        member.size = len(dockerfile.encode())
+        tar.addfile(member, io.BytesIO(dockerfile.encode()))
+    archive.seek(0)
+    return archive
+
+
+def _explained(environment: EnvironmentId, log: BuildLog, text: str) -> BranchlineError:
+    """The failure with the step at fault, what it printed, and what to do where that is known."""
+    step = f" at {log.failing_step}" if log.failing_step else ""
+    remedy = "mend the step, or build it by hand with 'docker build' to see more"
+    lowered = text.lower()
+    ended = _EXIT_CODE.search(text)
+    if ended:
+        text = f"exit code {ended.group(1)}"
+    elif "no space left on device" in lowered:
+        text, remedy = "the engine's disk is full", DISK_REMEDY
+    elif any(
+        sign in lowered for sign in ("pull access denied", "failed to do request", "dial tcp", "manifest unknown")
+    ):
+        remedy = "the base image can't be pulled: check its name, the network, and 'docker login' for a private one"
+    elif "dockerfile parse error" in lowered or "unknown instruction" in lowered:
+        remedy = "mend the Dockerfile"
+    elif "target stage" in lowered or "failed to reach build target" in lowered:
+        remedy = "build.target in branchline.toml names a stage that the Dockerfile doesn't have"
+    return BuildError(
+        f"the build of {environment.branch} failed{step}: {text}", remedy=remedy, details=log.failing_output
+    )

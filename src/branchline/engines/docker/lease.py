@@ -1,0 +1,241 @@
+"""One writer per environment on this machine: file locks, which the kernel drops with the process that holds them.
+
+Beside each environment's lock stands a note of the latest change that wants it. Who holds the lock, or waits for it,
+watches the note: a deploy gives up when a newer commit or a deletion has put itself down there. So a newer push cancels
+the build in flight, and a killed process blocks nobody.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from branchline.cancellation import Cancellation
+from branchline.environment import EnvironmentId
+from branchline.errors import BranchlineError, ConfigurationError, DeletedError, SupersededError
+from branchline.events import Publish, Waiting
+from branchline.ports import Adjustment, Change, Deletion, Push
+
+_POLL = 0.05
+"""Seconds between two looks at a lock or a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """The latest change that wants an environment."""
+
+    ticket: int
+    commit: str
+    """Empty for a deletion."""
+    pid: int
+    started: str
+    """When the process started, in the kernel's words, since process ids come round again."""
+
+    @property
+    def alive(self) -> bool:
+        return _started(self.pid) == self.started
+
+
+class FileLease:
+    """The leases of one platform, as files in a directory that all its writers share."""
+
+    def __init__(self, directory: Path, parallel: int) -> None:
+        self._directory = directory
+        self._parallel = parallel
+
+    @contextmanager
+    def turn(self, change: Change, cancellation: Cancellation, publish: Publish) -> Generator[None]:
+        """See `ports.Lease.turn`."""
+        path = self._path(change.environment)
+        ticket = 0 if isinstance(change, Adjustment) else self._announce(change, path)
+        gone = threading.Event()
+        if isinstance(change, Push):
+            threading.Thread(
+                target=_watch, args=(path, ticket, change, cancellation, gone), name="lease", daemon=True
+            ).start()
+        try:
+            why = (
+                "another deploy of this branch is running" if isinstance(change, Push) else "its deploy is being ended"
+            )
+            lock = _wait_for(path, cancellation, lambda: publish(Waiting(change.environment, why)))
+            try:
+                cancellation.check()
+                yield
+            finally:
+                path.unlink(missing_ok=True)  # while it is held: who waits for it sees that it is stale
+                os.close(lock)
+        finally:
+            gone.set()
+            self._forget(path, ticket)
+
+    @contextmanager
+    def slot(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> Generator[None]:
+        """See `ports.Lease.slot`."""
+        told = False
+        while True:
+            for number in range(self._parallel):
+                lock = _try(self._writable() / f"slot-{number}")
+                if lock is not None:
+                    try:
+                        yield
+                    finally:
+                        os.close(lock)
+                    return
+            if not told:
+                told = True
+                publish(Waiting(environment, f"{self._parallel} other deploys are running, which is the limit"))
+            cancellation.wait(_POLL)
+
+    @contextmanager
+    def project(self, project: str) -> Generator[None]:
+        """A short lock that keeps the removal of a project's images apart from deploys that begin."""
+        lock = _wait_for(self._writable() / f"{project}.images", Cancellation(), lambda: None)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    def held(self, environment: EnvironmentId) -> bool:
+        """Whether some process has its turn at the environment now."""
+        try:
+            lock = os.open(self._path(environment, create=False), os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(lock)
+        return False
+
+    def _announce(self, change: Push | Deletion, path: Path) -> int:
+        """Puts the change down as the latest one; returns its ticket. An older commit than the present one gives up."""
+        with self._notes():
+            latest = _read(path)
+            commit = change.commit if isinstance(change, Push) else ""
+            if (
+                isinstance(change, Push)
+                and latest is not None
+                and latest.alive
+                and latest.commit not in ("", commit)
+                and change.source is not None
+                and not change.force
+                and change.source.is_ancestor(commit, latest.commit)
+            ):
+                raise superseded(change, latest.commit)
+            ticket = (latest.ticket if latest else 0) + 1
+            note = _Note(ticket, commit, os.getpid(), _started(os.getpid()))
+            scratch = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
+            scratch.write_text(json.dumps(asdict(note)))
+            scratch.replace(_note_path(path))
+            return ticket
+
+    def _forget(self, path: Path, ticket: int) -> None:
+        if not ticket:
+            return
+        with self._notes():
+            latest = _read(path)
+            if latest is not None and latest.ticket == ticket:
+                _note_path(path).unlink(missing_ok=True)
+
+    @contextmanager
+    def _notes(self) -> Generator[None]:
+        lock = _wait_for(self._writable() / "notes", Cancellation(), lambda: None)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    def _writable(self) -> Path:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigurationError(
+                f"can't write to the state directory {self._directory}: {error.strerror}",
+                remedy="choose another with BRANCHLINE_STATE_DIR or state_dir in platform.toml",
+            ) from error
+        return self._directory
+
+    def _path(self, environment: EnvironmentId, *, create: bool = True) -> Path:
+        directory = self._writable() if create else self._directory
+        return directory / f"{environment.project}.{environment.slug}.lock"
+
+
+def superseded(push: Push, newer: str) -> BranchlineError:
+    """The word for a deploy that a newer commit has overtaken."""
+    return SupersededError(
+        f"{push.commit[:12]} of {push.environment.branch} is superseded by the newer commit {newer[:12]}",
+        remedy="nothing to do; 'deploy --force' deploys an older commit on purpose",
+    )
+
+
+def _watch(path: Path, ticket: int, push: Push, cancellation: Cancellation, gone: threading.Event) -> None:
+    """Cancels the deploy as soon as a later change of another kind has put itself down."""
+    while not gone.wait(_POLL):
+        latest = _read(path)
+        if latest is None or latest.ticket <= ticket or latest.commit == push.commit:
+            continue
+        if latest.commit:
+            cancellation.cancel(superseded(push, latest.commit))
+        else:
+            cancellation.cancel(DeletedError(f"{push.environment.branch} was destroyed while its deploy was running"))
+        return
+
+
+def _wait_for(path: Path, cancellation: Cancellation, when_waiting: Callable[[], None]) -> int:
+    """Locks the file, and says so once if it has to wait for that."""
+    told = False
+    while (lock := _try(path)) is None:
+        if not told:
+            told = True
+            when_waiting()
+        cancellation.wait(_POLL)
+    return lock
+
+
+def _try(path: Path) -> int | None:
+    """Locks the file if it is free. A lock on a file that was removed meanwhile is worth nothing, so it is let go."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except PermissionError as error:
+        raise ConfigurationError(
+            f"can't lock {path}: another user's", remedy="run every branchline of a platform as the same user"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(FileNotFoundError):
+            if os.fstat(lock).st_ino == path.stat().st_ino:
+                return lock
+    except BlockingIOError:
+        pass
+    except BaseException:
+        os.close(lock)
+        raise
+    os.close(lock)
+    return None
+
+
+def _note_path(path: Path) -> Path:
+    return path.with_suffix(".wanted")
+
+
+def _read(path: Path) -> _Note | None:
+    try:
+        return _Note(**json.loads(_note_path(path).read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _started(pid: int) -> str:
+    """The process's start time from /proc (proc(5): field 22 of stat), or '' where there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""

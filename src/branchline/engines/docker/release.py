@@ -1,0 +1,136 @@
+"""Decides how a release is run: its port, its labels, its container. Pure; `engine` does it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from branchline import labels, naming
+from branchline.engines.docker.inventory import url
+from branchline.engines.docker.records import ContainerSpec, ImageDetails
+from branchline.environment import EnvironmentId, Release
+from branchline.errors import ConfigurationError
+from branchline.ports import Push
+from branchline.settings.application import Application
+from branchline.settings.limits import memory_bytes
+from branchline.settings.platform import PlatformSettings
+
+CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+"""What common images need to start: to hand files to a user, become that user, and listen below port 1024."""
+_USUAL_PORTS = (80, 8080, 8000, 3000, 5000)
+"""Which one is the web server's where EXPOSE names several."""
+
+
+def base(environment: EnvironmentId) -> str:
+    """What the names of all of an environment's resources start with."""
+    return naming.resource(environment.platform, environment.project, environment.slug)
+
+
+def host(push: Push, settings: PlatformSettings) -> str:
+    """The host that serves the push's environment."""
+    domain = push.application.domain or settings.domain
+    return naming.host(settings.hosts, push.environment.slug, push.environment.project, domain)
+
+
+def choose_port(application: Application, image: ImageDetails) -> tuple[int, str]:
+    """The port that the application listens on, and the rule that chose it.
+
+    Raises:
+        ConfigurationError: neither the settings nor the image say.
+    """
+    if application.port is not None:
+        return application.port, "port in branchline.toml"
+    exposed = sorted(int(port.split("/")[0]) for port in image.ports if port.endswith("/tcp") or "/" not in port)
+    if len(exposed) == 1:
+        return exposed[0], "EXPOSE in the Dockerfile"
+    if exposed:
+        usual = next((port for port in _USUAL_PORTS if port in exposed), exposed[0])
+        return usual, f"one of {len(exposed)} that EXPOSE names; set port in branchline.toml for another"
+    if image.env.get("PORT", "").isdecimal():
+        return int(image.env["PORT"]), "PORT in the image's environment"
+    raise ConfigurationError(
+        "the image names no port: it has no EXPOSE and sets no PORT",
+        remedy="add EXPOSE with the application's port to the Dockerfile, or set port in branchline.toml",
+    )
+
+
+def release_labels(push: Push, release: Release, settings: PlatformSettings, created: datetime) -> dict[str, str]:
+    """The labels that every resource of the release carries."""
+    found = {
+        labels.PLATFORM: push.environment.platform,
+        labels.PROJECT: push.environment.project,
+        labels.BRANCH: labels.branch_value(push.environment.branch),
+        labels.SLUG: push.environment.slug,
+        labels.HOST: host(push, settings),
+        labels.COMMIT: release.commit,
+        labels.RELEASE: str(release.number),
+        labels.CREATED: created.isoformat(timespec="seconds"),
+        labels.RELEASED: release.created.isoformat(timespec="seconds"),
+    }
+    if settings.lifetime:
+        expires = release.created + timedelta(hours=settings.lifetime)
+        found[labels.EXPIRES] = expires.isoformat(timespec="seconds")
+    if push.source is not None:
+        found[labels.REPOSITORY] = push.source.url
+    return found
+
+
+def container_spec(
+    push: Push, release: Release, image: ImageDetails, settings: PlatformSettings, address: str, created: datetime
+) -> ContainerSpec:
+    """The release's container as it should be."""
+    application = push.application
+    port, _ = choose_port(application, image)
+    limits = application.limits
+    return ContainerSpec(
+        name=f"{base(push.environment)}.{release.number}",
+        image=release.image,
+        labels={
+            **release_labels(push, release, settings, created),
+            labels.IMAGE: release.image,
+            labels.PORT: str(port),
+            labels.HEALTH: msgspec.json.encode(application.health).decode(),
+            labels.GRACE: str(application.deploy.grace),
+            labels.STOP_TIMEOUT: str(application.deploy.stop_timeout),
+            labels.CONFIGURATION: configuration(push, image, settings),
+        },
+        env=_environment_variables(push, release, image, settings, port),
+        network=base(push.environment),
+        address=address,
+        memory=memory_bytes(limits.memory),
+        cpus=limits.cpus,
+        pids=limits.pids,
+        stop_timeout=application.deploy.stop_timeout,
+        capabilities=CAPABILITIES,
+    )
+
+
+def configuration(push: Push, image: ImageDetails, settings: PlatformSettings) -> str:
+    """A digest of all that decides how the release behaves. Build settings aren't in it: they made the image."""
+    application = msgspec.structs.replace(push.application, build=type(push.application.build)(), project=None)
+    what = [image.id, host(push, settings), msgspec.to_builtins(application), sorted(push.env.items())]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _environment_variables(
+    push: Push, release: Release, image: ImageDetails, settings: PlatformSettings, port: int
+) -> Mapping[str, str]:
+    """The application's own win over Branchline's. PORT is set for those that follow the convention to listen on it."""
+    given = {
+        "BRANCHLINE_BRANCH": labels.branch_value(push.environment.branch),
+        "BRANCHLINE_COMMIT": release.commit,
+        "BRANCHLINE_PROJECT": push.environment.project,
+        "BRANCHLINE_URL": url(host(push, settings), settings),
+    }
+    if "PORT" not in image.env or push.application.port is not None:
+        given["PORT"] = str(port)
+    return {**given, **push.env}
+
+
+def now() -> datetime:
+    """The present, to the second, with its zone."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,256 @@
+"""The stories: deploy, destroy, rollback, sleep, wake, reap. No vendor is named here.
+
+Each may be killed at any point and run again: it converges on the same end. The engine holds all state; what a story
+needs to know, it asks for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from branchline.cancellation import Cancellation
+from branchline.environment import Environment, EnvironmentId, Release
+from branchline.errors import (
+    BranchlineError,
+    BuildError,
+    DeletedError,
+    NotFoundError,
+    ReleaseError,
+    SourceError,
+    SupersededError,
+    TimedOutError,
+)
+from branchline.events import DeployStarted, Failed, Note, Phase, Publish, Ready, Removed
+from branchline.phases import Stopwatch, phase
+from branchline.ports import Adjustment, Deletion, Platform, Push, Source
+
+
+def deploy(
+    platform: Platform, push: Push, publish: Publish, cancellation: Cancellation, timeout: float | None = None
+) -> Ready:
+    """Builds the commit, runs it, and points the branch's URL at it. What serves until then goes on serving.
+
+    `timeout` is in seconds, and ends with the URL serving the commit: retiring the old release has its own limits.
+
+    Raises:
+        SupersededError: a newer commit of the branch serves, or is on its way.
+        DeletedError: the branch was deleted meanwhile; nothing of it is left.
+        BuildError, ReleaseError, TimedOutError: it failed; why is on record.
+    """
+    environment, watch = push.environment, Stopwatch()
+    publish = watch.listening(publish)
+    with cancellation.deadline(timeout) as in_time, platform.lease.turn(push, cancellation, publish):
+        present = platform.engine.find(environment)
+        _refuse_older(push, present)
+        with platform.lease.slot(environment, cancellation, publish):
+            release = platform.engine.begin(push)
+            publish(DeployStarted(environment, push.commit, release.number))
+            try:
+                serving, unchanged = _release(platform, push, release, publish, cancellation)
+                in_time.set()
+            except (BuildError, ReleaseError, TimedOutError) as error:
+                platform.engine.fail(push, release, error.message)
+                publish(Failed(environment, push.commit, error.message, error.details))
+                raise
+            except BaseException:
+                platform.engine.abandon(release)
+                raise
+        _undo_if_deleted(platform, push)
+        ready = Ready(
+            environment=environment,
+            url=serving.url,
+            commit=push.commit,
+            release=serving.release.number if serving.release else release.number,
+            seconds=watch.read(),
+            first=present is None or present.release is None,
+            unchanged=unchanged,
+        )
+        publish(ready)
+        _retire(platform, environment, publish, cancellation)
+    return ready
+
+
+def _release(
+    platform: Platform, push: Push, release: Release, publish: Publish, cancellation: Cancellation
+) -> tuple[Environment, bool]:
+    """Builds and runs the release; returns what serves then, and whether it did so before."""
+    with phase(push.environment, Phase.BUILD, publish) as building:
+        image, built = platform.images.build(push, cancellation, publish)
+        building.detail = "" if built else "this commit's image is there already"
+    cancellation.check()
+    if not push.force:
+        serving = platform.engine.serving(push, image)
+        if serving is not None:
+            platform.engine.abandon(release)
+            return serving, True
+    return platform.engine.run(push, replace(release, image=image), cancellation, publish), False
+
+
+def _refuse_older(push: Push, present: Environment | None) -> None:
+    """An older commit never replaces a newer one, however late its deploy comes."""
+    if push.force or push.source is None or present is None or present.release is None:
+        return
+    serving = present.release.commit
+    if serving != push.commit and push.source.is_ancestor(push.commit, serving):
+        raise SupersededError(
+            f"{push.commit[:12]} of {push.environment.branch} is older than {serving[:12]}, which serves",
+            remedy=f"to go back on purpose: branchline rollback {push.environment.branch}, or deploy --force",
+        )
+
+
+def _undo_if_deleted(platform: Platform, push: Push) -> None:
+    """A deploy that ends after its branch was deleted removes what it made. An unreachable remote deletes nothing."""
+    if push.source is None or not push.branch_known:
+        return
+    try:
+        gone = push.source.tip(push.environment.branch) is None
+    except SourceError:
+        return
+    if gone:
+        platform.engine.destroy(push.environment)
+        platform.images.prune(push.environment.project)
+        raise DeletedError(f"{push.environment.branch} was deleted while its deploy was running; nothing of it is left")
+
+
+def _retire(platform: Platform, environment: EnvironmentId, publish: Publish, cancellation: Cancellation) -> None:
+    """What fails here fails nobody's deploy: the next deploy, or reap, removes what is left."""
+    try:
+        with phase(environment, Phase.RETIRE, publish):
+            platform.engine.retire(environment, cancellation)
+        platform.images.prune(environment.project)
+    except (SupersededError, DeletedError):
+        pass  # whoever comes next is waiting for the turn, and retires this too
+    except BranchlineError as error:
+        publish(Note(environment, f"the old release is not all gone yet: {error.message}", warning=True))
+
+
+def destroy(
+    platform: Platform, environment: EnvironmentId, publish: Publish, cancellation: Cancellation
+) -> tuple[str, ...]:
+    """Removes all that the branch has; returns what that was. A deploy of it that is running is cancelled.
+
+    Running it again, or for a branch that never had anything, removes nothing and is no error.
+    """
+    with platform.lease.turn(Deletion(environment), cancellation, publish):
+        removed = tuple(platform.engine.destroy(environment) + platform.images.prune(environment.project))
+        publish(Removed(environment, removed))
+    return removed
+
+
+def rollback(
+    platform: Platform, environment: EnvironmentId, publish: Publish, cancellation: Cancellation, timeout: float | None
+) -> Ready:
+    """Goes back to the release that served before, which was only stopped. Twice is there and back again.
+
+    Raises:
+        NotFoundError: there is none.
+        ReleaseError: it isn't healthy any more; the present release goes on serving.
+    """
+    watch = Stopwatch()
+    publish = watch.listening(publish)
+    with cancellation.deadline(timeout), platform.lease.turn(Adjustment(environment), cancellation, publish):
+        serving = platform.engine.rollback(environment, cancellation, publish)
+        number = serving.release.number if serving.release else 0
+        ready = Ready(environment, serving.url, serving.commit, number, watch.read())
+        publish(ready)
+    return ready
+
+
+def sleep(platform: Platform, environment: EnvironmentId, publish: Publish, cancellation: Cancellation) -> None:
+    """Stops the serving release and frees its memory; the URL says so until it is woken."""
+    with platform.lease.turn(Adjustment(environment), cancellation, publish):
+        platform.engine.sleep(environment)
+
+
+def wake(
+    platform: Platform, environment: EnvironmentId, publish: Publish, cancellation: Cancellation, timeout: float | None
+) -> None:
+    """Starts a sleeping release again; returns once it serves."""
+    with cancellation.deadline(timeout), platform.lease.turn(Adjustment(environment), cancellation, publish):
+        platform.engine.wake(environment, cancellation, publish)
+
+
+@dataclass(frozen=True, slots=True)
+class Reapable:
+    """Something that `reap` removes, and why."""
+
+    environment: EnvironmentId
+    why: str
+    whole: bool
+    """Whether the environment goes, or only what a killed deploy of it left."""
+    resources: tuple[str, ...] = ()
+    branch_gone: bool = False
+
+
+def reapable(platform: Platform, project: str | None, source: Source | None, now: datetime) -> list[Reapable]:
+    """What is to be removed: environments whose branch is gone or whose time is up, and leftovers of dead deploys.
+
+    `project` is the project whose branches `source` has; only its environments are held against them.
+
+    Raises:
+        SourceError: the branches can't be listed, or there are none. That is never taken for "all are gone".
+    """
+    found: list[Reapable] = []
+    branches = source.branches() if source is not None else None
+    if branches is not None and not branches:
+        raise SourceError(
+            "the repository has no branches at all, so nothing is removed",
+            remedy="if that is right, remove the environments by name: branchline destroy BRANCH",
+        )
+    for environment in platform.engine.environments():
+        mine = project is not None and environment.id.project == project
+        if mine and branches is not None and environment.id.branch not in branches:
+            found.append(Reapable(environment.id, "its branch is gone", whole=True, branch_gone=True))
+        elif environment.expires is not None and environment.expires <= now:
+            found.append(Reapable(environment.id, f"it expired at {environment.expires:%Y-%m-%d %H:%M}", whole=True))
+    going = {item.environment for item in found}
+    for owner, resources in platform.engine.leftovers().items():
+        if owner not in going:
+            found.append(
+                Reapable(owner, "left over from a deploy that was killed", whole=False, resources=tuple(resources))
+            )
+    return found
+
+
+def reap(
+    platform: Platform,
+    items: list[Reapable],
+    source: Source | None,
+    publish: Publish,
+    cancellation: Cancellation,
+) -> dict[Reapable, tuple[str, ...]]:
+    """Removes them; returns what each had.
+
+    A branch may have come back since it was listed, so `source` is asked once more when nobody else has its turn.
+    """
+    removed: dict[Reapable, tuple[str, ...]] = {}
+    for item in items:
+        with platform.lease.turn(Adjustment(item.environment), cancellation, publish):
+            if item.branch_gone and source is not None and item.environment.branch in source.branches():
+                continue
+            remains = (
+                platform.engine.destroy(item.environment) if item.whole else platform.engine.sweep(item.environment)
+            )
+            removed[item] = tuple(remains)
+            publish(Removed(item.environment, removed[item]))
+    for project in {item.environment.project for item in items}:
+        platform.images.prune(project)
+    return removed
+
+
+def require(platform: Platform, environment: EnvironmentId) -> Environment:
+    """The environment, or an error that names those that there are.
+
+    Raises:
+        NotFoundError: the branch has no environment.
+    """
+    found = platform.engine.find(environment)
+    if found is not None:
+        return found
+    import difflib
+
+    others = [item.id.branch for item in platform.engine.environments(environment.project)]
+    near = difflib.get_close_matches(environment.branch, others, n=3, cutoff=0.4) or others[:5]
+    remedy = f"there are: {', '.join(near)}" if near else f"{environment.project} has none; see 'branchline list --all'"
+    raise NotFoundError(f"{environment.branch} of {environment.project} has no environment", remedy=remedy)

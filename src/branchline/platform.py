@@ -1,0 +1,70 @@
+"""The one place that puts a platform together from the operator's settings: which engine, images, lease and router.
+
+Vendors are imported inside the functions, so that a command that needs none of them starts at once.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from branchline.ports import Platform
+from branchline.settings.platform import PlatformSettings
+
+if TYPE_CHECKING:
+    from branchline.engines.docker.checks import Check
+    from branchline.engines.docker.routing import Routing
+
+
+def state_directory(settings: PlatformSettings) -> Path:
+    """Where the platform's locks, router files and repository mirrors are. No resource is found by it."""
+    if settings.state_dir:
+        base = Path(settings.state_dir).expanduser().absolute()
+    elif os.geteuid() == 0:
+        base = Path("/var/lib/branchline")
+    else:
+        base = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "branchline"
+    return base / settings.platform
+
+
+def assemble(settings: PlatformSettings) -> Platform:
+    """The platform that the settings describe.
+
+    Raises:
+        EngineError: the engine can't be reached.
+    """
+    from branchline.engines.docker.client import Client
+    from branchline.engines.docker.engine import DockerEngine
+    from branchline.engines.docker.images import DockerImages
+    from branchline.engines.docker.lease import FileLease
+    from branchline.engines.docker.routing import Routing
+
+    directory = state_directory(settings)
+    client = Client(settings.docker.host)
+    lease = FileLease(directory / "leases", settings.parallel)
+    routing = Routing(client, settings, directory / "router", lease.held)
+    return Platform(
+        name=settings.platform,
+        engine=DockerEngine(client, settings, lease, routing),
+        images=DockerImages(client, settings, lease),
+        lease=lease,
+    )
+
+
+def router(settings: PlatformSettings) -> Routing:
+    """The platform's router, for the commands that start and stop it."""
+    from branchline.engines.docker.client import Client
+    from branchline.engines.docker.lease import FileLease
+    from branchline.engines.docker.routing import Routing
+
+    directory = state_directory(settings)
+    lease = FileLease(directory / "leases", settings.parallel)
+    return Routing(Client(settings.docker.host), settings, directory / "router", lease.held)
+
+
+def checks(settings: PlatformSettings) -> list[Check]:
+    """What `doctor` looks at, each with its finding and remedy."""
+    from branchline.engines.docker import checks as docker_checks
+
+    return docker_checks.run(settings, state_directory(settings))

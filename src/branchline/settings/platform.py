@@ -1,0 +1,141 @@
+"""What the operator says about the platform: one TOML file, and environment variables that win over it.
+
+The descriptions, limits and examples here are the only source of the JSON Schema, the annotated example, the reference
+page and the error messages (`expected` says what a text must look like).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from branchline.naming import PLATFORM_LENGTH
+from branchline.settings import patterns
+from branchline.settings.application import Domain, Memory, Port, Value
+
+FILE_NAME = "platform.toml"
+
+
+class Router(Struct, frozen=True, forbid_unknown_fields=True):
+    """The router, one Caddy process in front of all environments."""
+
+    bind: Annotated[
+        str,
+        Meta(
+            description="Address to listen on. Empty: loopback for the domain 'localhost', otherwise every address.",
+            examples=["0.0.0.0"],  # noqa: S104 (an example of what to write)
+        ),
+    ] = ""
+    http_port: Annotated[Port, Meta(description="The port for HTTP.", examples=[80])] = 8080
+    https_port: Annotated[Port, Meta(description="The port for HTTPS, where it is on.", examples=[443])] = 8443
+    https: Annotated[
+        Literal["off", "internal", "acme"],
+        Meta(
+            description="off: plain HTTP. internal: certificates from the router's own authority."
+            " acme: certificates for a real domain, from Let's Encrypt or 'acme_directory'.",
+            examples=["acme"],
+        ),
+    ] = "off"
+    acme_directory: Annotated[
+        str,
+        Meta(
+            pattern=patterns.URL_OR_EMPTY,
+            description="Another ACME server's directory URL.",
+            examples=["https://acme.example.com/directory"],
+            extra={"expected": 'a URL such as "https://acme.example.com/directory"'},
+        ),
+    ] = ""
+    acme_email: Annotated[
+        Value, Meta(description="The address that the ACME account is for.", examples=["ops@example.com"])
+    ] = ""
+    acme_root: Annotated[
+        str,
+        Meta(
+            pattern=patterns.ABSOLUTE_OR_EMPTY,
+            description="PEM file with the root that the ACME server's own certificate is checked against.",
+            examples=["/etc/branchline/acme-root.pem"],
+            extra={"expected": "an absolute path"},
+        ),
+    ] = ""
+
+
+class Docker(Struct, frozen=True, forbid_unknown_fields=True):
+    """The Docker Engine."""
+
+    host: Annotated[
+        Value,
+        Meta(
+            description="The engine's address. Empty: DOCKER_HOST, the current docker context, the default socket.",
+            examples=["unix:///var/run/docker.sock"],
+        ),
+    ] = ""
+    builder: Annotated[
+        Literal["auto", "buildkit", "classic"],
+        Meta(description="auto: BuildKit where the engine offers it, otherwise the classic builder."),
+    ] = "auto"
+    subnets: Annotated[
+        str,
+        Meta(
+            description="Address range that environments' networks are cut from, a /27 each.",
+            extra={"expected": 'a private IPv4 range of a /24 or larger, such as "10.213.0.0/16"'},
+        ),
+    ] = "10.213.0.0/16"
+
+
+class Ceilings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The most that any application may ask for in its own limits."""
+
+    memory: Annotated[Memory, Meta(description="Memory of one environment.")] = "4g"
+    cpus: Annotated[float, Meta(ge=0.01, le=1024, description="Processors of one environment.")] = 4.0
+    pids: Annotated[int, Meta(ge=1, le=1_000_000, description="Processes and threads of one environment.")] = 4096
+
+
+class PlatformSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """The operator's settings of one platform; every key has a default."""
+
+    platform: Annotated[
+        str,
+        Meta(
+            description="The platform's name. Two platforms on one engine never touch each other.",
+            # `naming.check_name` enforces it, with a suggestion.
+            extra_json_schema={"pattern": patterns.DNS_LABEL, "maxLength": PLATFORM_LENGTH},
+            extra={
+                "expected": "lower-case letters, digits and single hyphens between them,"
+                f" at most {PLATFORM_LENGTH} characters"
+            },
+        ),
+    ] = "default"
+    domain: Annotated[
+        Domain,
+        Meta(description="The domain below which every environment gets its host.", examples=["preview.example.com"]),
+    ] = "localhost"
+    hosts: Annotated[
+        Literal["{slug}--{project}", "{slug}"],
+        Meta(description="How a host's first label is made; '{slug}' for a platform of a single project."),
+    ] = "{slug}--{project}"
+    state_dir: Annotated[
+        str,
+        Meta(
+            pattern=patterns.ABSOLUTE_OR_EMPTY,
+            description="Directory for the router's files and locks. Empty: /var/lib/branchline for root, otherwise"
+            " $XDG_STATE_HOME/branchline or ~/.local/state/branchline.",
+            examples=["/var/lib/branchline"],
+            extra={"expected": "an absolute path"},
+        ),
+    ] = ""
+    parallel: Annotated[
+        int, Meta(ge=1, le=256, description="How many deploys may build and start at the same time.")
+    ] = 4
+    lifetime: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=87_600,
+            description="Hours after its last deploy at which 'reap' removes an environment; 0 for never.",
+            examples=[168.0],
+        ),
+    ] = 0.0
+    router: Router = field(default_factory=Router)
+    docker: Docker = field(default_factory=Docker)
+    limits: Ceilings = field(default_factory=Ceilings)

@@ -1,0 +1,173 @@
+"""A platform of the test's own on the real engine, driven through the real command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import RUN_VARIABLE
+from tests.docker.app import app
+from tests.repositories import Repo
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Load:
+    """What a visitor who never stops asking saw."""
+
+    answers: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(self.answers.values())
+
+
+@dataclass(frozen=True)
+class Branchline:
+    """The command line on a platform of its own."""
+
+    platform: str
+    port: int
+    state: Path
+    environment: dict[str, str]
+
+    def start(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Starts a command and doesn't wait for it."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "branchline", *arguments],
+            cwd=cwd,
+            env=self.environment | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def try_(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 120) -> Result:
+        """Runs a command to its end, whatever that is."""
+        process = self.start(*arguments, cwd=cwd, env=env)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        assert "Traceback" not in err, err
+        return Result(process.returncode, out, err)
+
+    def __call__(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 120) -> Result:
+        """Runs a command that has to succeed."""
+        result = self.try_(*arguments, cwd=cwd, env=env, timeout=timeout)
+        assert result.code == 0, f"{arguments}: exit code {result.code}\n{result.out}\n{result.err}"
+        return result
+
+    def deploy(self, repo: Repo, *arguments: str, env: dict[str, str] | None = None) -> Any:
+        """Deploys with --json; returns what it printed."""
+        return self("deploy", "--json", *arguments, cwd=repo.path, env=env).json
+
+    def list(self, cwd: Path) -> Any:
+        return self("list", "--json", "--all", cwd=cwd).json
+
+    def get(self, url: str, path: str = "/", timeout: float = 30, **options: Any) -> httpx.Response:
+        """Asks the router, by the Host header: Python's resolver doesn't know *.localhost."""
+        host = httpx.URL(url).host
+        with httpx.Client(timeout=timeout) as client:
+            return client.get(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host}, **options)
+
+    @contextmanager
+    def load(self, url: str, path: str = "/", threads: int = 4) -> Iterator[Load]:
+        """Asks without a pause from several threads while the block runs."""
+        host, load, stop, lock = httpx.URL(url).host, Load(), threading.Event(), threading.Lock()
+
+        def ask() -> None:
+            with httpx.Client(timeout=30) as client:
+                while not stop.is_set():
+                    begun = time.monotonic()
+                    try:
+                        answer = client.get(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
+                        problem = "" if answer.status_code == 200 else f"status {answer.status_code}"
+                    except httpx.HTTPError as error:
+                        answer, problem = None, repr(error)
+                    with lock:
+                        load.seconds.append(time.monotonic() - begun)
+                        if problem or answer is None:
+                            load.failures.append(problem)
+                        else:
+                            load.answers[answer.text] = load.answers.get(answer.text, 0) + 1
+
+        workers = [threading.Thread(target=ask) for _ in range(threads)]
+        for worker in workers:
+            worker.start()
+        try:
+            yield load
+        finally:
+            stop.set()
+            for worker in workers:
+                worker.join()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def branchline(platform_name: str, repository: Callable[..., Repo]) -> Iterator[Branchline]:
+    """A platform that is destroyed at the test's end. (`repository` comes first for the git settings it makes.)"""
+    state = Path(tempfile.mkdtemp(prefix="bl-"))
+    port = free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BRANCHLINE_")}
+    environment |= {
+        RUN_VARIABLE: os.environ[RUN_VARIABLE],
+        "BRANCHLINE_CONFIG": str(state / "platform.toml"),
+        "NO_COLOR": "1",
+        "COLUMNS": "120",
+    }
+    (state / "platform.toml").write_text(
+        f'platform = "{platform_name}"\nstate_dir = "{state}"\n[router]\nhttp_port = {port}\n'
+    )
+    made = Branchline(platform_name, port, state, environment)
+    try:
+        yield made
+    finally:
+        made("destroy", "--all", cwd=state)
+        made("router", "stop", cwd=state)
+        shutil.rmtree(state)
+
+
+@pytest.fixture
+def shop(python_base: str, repository: Callable[..., Repo]) -> Repo:
+    """A repository whose main answers 'main 1'."""
+    return repository(app(python_base, "main 1"))
