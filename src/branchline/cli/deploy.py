@@ -14,10 +14,9 @@ from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError
 from branchline.events import Note, Publish
 from branchline.ports import Push
-from branchline.settings.application import FILE_NAME, Application
+from branchline.settings.application import FILE_NAME, Application, branch_selected
 from branchline.settings.env_files import read_env
 from branchline.settings.limits import check_limits
-from branchline.settings.patterns import branch_selected
 from branchline.settings.platform import PlatformSettings
 from branchline.settings.reading import read_application, read_platform
 from branchline.source import Repository

@@ -8,16 +8,19 @@ from io import StringIO
 from pathlib import Path
 
 from branchline.errors import ConfigurationError
-from branchline.redaction import SHORTEST
 from branchline.settings import patterns
 from branchline.settings.application import Application
+
+_SHORTEST_SECRET = 4
+"""Characters. Hiding shorter values, such as "1", would make every text unreadable and tell what they are."""
 
 
 def read_env(application: Application, directory: Path) -> tuple[dict[str, str], frozenset[str]]:
     """The variables of `env` and then of each env file below `directory`, later ones winning; and the secret values.
 
-    Every value from an env file is secret, unless it is too short to be told from ordinary text. `$NAME` in a value
-    stays as it is: values of the machine that deploys must not slip into an environment.
+    Every value from an env file is secret, unless it has less than four characters, and so is each line of one that has
+    several, such as a private key, since logs are passed on line by line. `$NAME` in a value stays as it is: values of
+    the machine that deploys must not slip into an environment.
 
     Raises:
         ConfigurationError: an env file is missing, unreadable or malformed; names file and line, never a value.
@@ -27,9 +30,8 @@ def read_env(application: Application, directory: Path) -> tuple[dict[str, str],
     for name in application.env_files:
         for variable, value in _variables(directory / name, name):
             env[variable] = value
-            if len(value) >= SHORTEST:
-                secrets.add(value)
-    return env, frozenset(secrets)
+            secrets |= {value, *(line.strip() for line in value.splitlines())}
+    return env, frozenset(secret for secret in secrets if len(secret) >= _SHORTEST_SECRET)
 
 
 def _variables(path: Path, name: str) -> Iterator[tuple[str, str]]:

@@ -55,9 +55,7 @@ def read_platform(path: Path | None = None, environ: Mapping[str, str] = os.envi
     else:
         text = _text(path)
         if text is None:
-            raise ConfigurationError(
-                f"{path}: no such file", remedy=f"correct --config or {FILE_VARIABLE}, or unset it"
-            )
+            raise ConfigurationError(f"{path}: no such file", remedy=f"correct the path, or unset {FILE_VARIABLE}")
     where = str(path) if path else "the platform's settings"
     remedy = "every key and its environment variable is explained in docs/reference/platform.md"
     variables = {name: value for name, value in environ.items() if name.startswith(PREFIX)}

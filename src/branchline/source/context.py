@@ -119,7 +119,7 @@ def _packed(
     if process.stdout is None:
         raise ValueError("git has no pipe to read from")
     waiting = bytearray()
-    found = False
+    found = whole = False
     try:
         with tarfile.open(
             fileobj=process.stdout, mode="r|", bufsize=_CHUNK, encoding="utf-8", errors="surrogateescape"
@@ -136,9 +136,10 @@ def _packed(
                 waiting += bytes(-member.size % tarfile.BLOCKSIZE)
         while process.stdout.read(_CHUNK):
             pass  # what pads the archive: git must not die of a closed pipe
+        whole = True
     except tarfile.TarError:
         stop(process)
-    if process.wait() != 0:
+    if process.wait() != 0 or not whole:
         errors.seek(0)
         said = errors.read()
         raise SourceError(

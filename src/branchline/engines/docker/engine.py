@@ -57,6 +57,7 @@ class DockerEngine:
         """Puts the coming release on record, and clears what a killed deploy left."""
         environment = push.environment
         self._refuse_taken_host(push)
+        self._router.check()
         held = self._held(environment)
         for container in held.candidates:
             self._client.remove(container.id)
@@ -68,9 +69,12 @@ class DockerEngine:
                 f"{release.base(environment)}.{coming.number}.{inventory.PENDING}",
                 release.release_labels(push, coming, self._settings, _created(held, coming)),
             )
-        self._router.check()
-        if held.serving is None:
-            self._router.sync()
+        try:
+            if held.serving is None:
+                self._router.sync()
+        except BaseException:
+            self.abandon(coming)
+            raise
         return coming
 
     def serving(self, push: Push, image: str) -> Environment | None:
