@@ -51,10 +51,12 @@ def deploy(
                 in_time.set()
             except (BuildError, ReleaseError, TimedOutError) as error:
                 platform.engine.fail(push, release, error.message)
+                platform.images.prune(environment.project)
                 publish(Failed(environment, push.commit, error.message, error.details))
                 raise
             except BaseException:
                 platform.engine.abandon(release)
+                platform.images.prune(environment.project)
                 raise
         _undo_if_deleted(platform, push)
         ready = Ready(
@@ -234,7 +236,7 @@ def reap(
             )
             removed[item] = tuple(remains)
             publish(Removed(item.environment, removed[item]))
-    for project in {item.environment.project for item in items}:
+    for project in platform.images.projects():
         platform.images.prune(project)
     return removed
 

@@ -97,6 +97,10 @@ class Images(Protocol):
         """
         ...
 
+    def projects(self) -> frozenset[str]:
+        """The projects that have images here, with or without environments."""
+        ...
+
     def prune(self, project: str) -> list[str]:
         """Removes the project's images that no environment serves or could roll back to; returns their names."""
         ...

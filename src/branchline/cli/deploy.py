@@ -103,7 +103,7 @@ def _push(
         commit=full,
         application=application,
         source=repository,
-        branch_known=repository.tip(branch) is not None,
+        branch_known=repository.knows(branch),
         image=image or "",
         env=env,
         secrets=secrets,

@@ -76,19 +76,24 @@ class Repository:
             remedy = "push it first" if self.mirrored else "fetch it (git fetch), or commit to it first"
         raise NotFoundError(f"{self.url} has no branch {branch!r}", remedy=remedy)
 
+    def knows(self, branch: str) -> bool:
+        """Whether the branch is here, or was when it was last fetched. The remote is not asked."""
+        check_branch(branch)
+        return self._local_tip(branch) is not None
+
     def tip(self, branch: str) -> str | None:
         """The commit that the branch is at now, or None where it doesn't exist.
 
-        A clone's own branch counts, then what it last fetched; the remote is asked where the clone knows neither, and
-        always for a URL.
+        A clone's own branch counts. Otherwise the remote is asked, since what was fetched once may be gone there.
 
         Raises:
             SourceError: the repository can't be read.
         """
         check_branch(branch)
-        known = None if self.mirrored else self._local_tip(branch)
-        if known or self.address is None:
-            return known
+        if not self.mirrored:
+            own = self._references(f"{_HEADS}{branch}").get(f"{_HEADS}{branch}")
+            if own or self.address is None:
+                return own
         return self._remote_heads(f"{_HEADS}{branch}").get(branch)
 
     def branches(self) -> frozenset[str]:

@@ -56,6 +56,11 @@ class DockerImages:
             self._send(push, context, push.application.build, reference, cancellation, publish)
         return reference, True
 
+    def projects(self) -> frozenset[str]:
+        """See `ports.Images.projects`."""
+        found = self._client.images({labels.PLATFORM: self._settings.platform})
+        return frozenset(image.labels.get(labels.PROJECT, "") for image in found)
+
     def prune(self, project: str) -> list[str]:
         """See `ports.Images.prune`. No deploy can begin between the look at what is in use and the removal."""
         ours = {labels.PLATFORM: self._settings.platform, labels.PROJECT: project}

@@ -1,0 +1,122 @@
+"""Whether the router may listen on an address, and who holds a port that is taken.
+
+Caddy can't tell: it listens with SO_REUSEPORT, so a second Caddy of the same user would get the port too, and half of
+the first one's requests. So each address is tried before Caddy gets it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator, Set
+from contextlib import suppress
+from pathlib import Path
+
+from branchline.errors import RouterError
+
+_LISTEN = "0A"  # TCP_LISTEN in <netinet/tcp.h>, as /proc/net/tcp has it
+
+
+def has_ipv6_loopback() -> bool:
+    """Whether ::1 can be listened on."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def check(address: str) -> None:
+    """Returns if `address` (`host:port`; an empty host is every address) is free to listen on.
+
+    Raises:
+        RouterError: it is taken, not allowed, or not an address of this machine.
+    """
+    host, _, port_text = address.rpartition(":")
+    host, port = host.strip("[]"), int(port_text)
+    try:
+        _bind(host, port)
+    except OSError as error:
+        raise _explained(error, host, port) from error
+
+
+def _bind(host: str, port: int) -> None:
+    if not host:
+        host = "::" if has_ipv6_loopback() else "0.0.0.0"  # noqa: S104 - the operator's choice
+    family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(family, kind) as probe:
+        # As Caddy does: connections that linger from an earlier router are no hindrance. Listening ones still are.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == "::":
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.bind(where)
+
+
+def _explained(error: OSError, host: str, port: int) -> RouterError:
+    where = f"port {port}" + (f" of {host}" if host else "")
+    elsewhere = (
+        "choose another with router.http_port and router.https_port in platform.toml,"
+        " or BRANCHLINE_ROUTER_HTTP_PORT and BRANCHLINE_ROUTER_HTTPS_PORT"
+    )
+    if error.errno == errno.EADDRINUSE:
+        return RouterError(
+            f"the router can't listen on {where}: {holder(port)} does", remedy=f"stop it, or {elsewhere}"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return RouterError(
+            f"the router can't listen on {where}: ports below 1024 need root's rights",
+            remedy=f"run as root, or {elsewhere}",
+        )
+    return RouterError(
+        f"the router can't listen on {where}: {error.strerror}",
+        remedy="set router.bind in platform.toml to an address of this machine, or leave it empty",
+    )
+
+
+def holder(port: int) -> str:
+    """The process that listens on a TCP port, in words, as far as this user may know."""
+    process = _process_with({f"socket:[{inode}]" for inode in _listening_inodes(port)})
+    return "another process (only root can see which)" if process is None else f"{_name(process)} (process {process})"
+
+
+def opener(path: Path) -> int | None:
+    """The process, other than this one, that has a file open, or None where there is none that this user may see."""
+    return _process_with({str(path.resolve())})
+
+
+def has_open(process: int, path: Path) -> bool:
+    """Whether a process has a file open."""
+    return str(path.resolve()) in _open_files(process)
+
+
+def _process_with(files: Set[str]) -> int | None:
+    processes = (int(entry.name) for entry in Path("/proc").glob("[0-9]*"))
+    others = (process for process in processes if process != os.getpid())
+    return next((process for process in others if not files.isdisjoint(_open_files(process))), None)
+
+
+def _open_files(process: int) -> Iterator[str]:
+    """What a process's descriptors lead to; nothing where it is gone, or another user's."""
+    with suppress(OSError):
+        for descriptor in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                yield str(descriptor.readlink())
+
+
+def _listening_inodes(port: int) -> Iterator[str]:
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        if not table.exists():  # no IPv6
+            continue
+        for line in table.read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
+
+
+def _name(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/comm").read_text().strip()
+    except OSError:  # it has just ended
+        return "a program"
