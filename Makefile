@@ -50,11 +50,15 @@ bench: setup  ## Measure against bare Docker and other routers; the table goes i
 .PHONY: check
 check: lint types architecture  ## Lint, type-check, and hold the layers apart
 
-.PHONY: lint
-lint: setup  ## Style of Python and shell, and the rules of the tree
+.PHONY: lint lint-style lint-format lint-shell lint-tree
+lint: lint-style lint-format lint-shell lint-tree  ## Style of Python and shell, and the rules of the tree
+lint-style: setup
 	@$(BIN)/ruff check --quiet .
+lint-format: setup
 	@$(BIN)/ruff format --check --quiet .
+lint-shell: setup
 	@$(BIN)/shellcheck scripts/*.sh .ci/run
+lint-tree: setup
 	@$(BIN)/python scripts/check_tree.py
 
 .PHONY: format

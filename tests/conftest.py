@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import docker
-import docker.errors
 import pytest
 
+from branchline.engines.docker import connection
+from branchline.errors import BranchlineError
 from tests import images, leftovers
 from tests.repositories import ENVIRONMENT, Repo
 from tests.waiting import eventually
 
 RUN_VARIABLE = "TEST_RUN_OF_BRANCHLINE"
-"""Inherited by all that the tests start, so that what still runs at the end is found."""
+"""Inherited by all that the tests start, so that what still runs at the end is found. Not a name of a setting."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def pytest_configure(config: pytest.Config) -> None:
         run = Run(inherited[RUN_VARIABLE], Path(inherited["branchline_directory"]))
     else:
         run = Run(secrets.token_hex(3), Path(tempfile.mkdtemp(prefix="branchline-test-")))
+        config.add_cleanup(lambda: shutil.rmtree(run.directory))
     config.stash[RUN] = run
     os.environ[RUN_VARIABLE] = run.id
 
@@ -79,11 +81,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if hasattr(session.config, "workerinput"):
         return
     run = session.config.stash[RUN]
-    try:
-        left = remove_all(run)
-    finally:
-        shutil.rmtree(run.directory)
-    if left:
+    if left := remove_all(run):
         report = pytest.TestReport(
             nodeid="the whole run",
             location=("", None, "the whole run"),
@@ -127,11 +125,13 @@ def run(request: pytest.FixtureRequest) -> Run:
 def engine(run: Run) -> Iterator[docker.DockerClient]:
     """The Docker Engine that DOCKER_HOST, the docker context or the default socket names."""
     try:
-        client = docker.from_env()
-    except docker.errors.DockerException as error:
-        pytest.fail(f"These tests need a Docker Engine; 'make test' sees to one. {error}", pytrace=False)
+        connection.check_address(str(connection.arguments("").get("base_url", "unix:///var/run/docker.sock")))
+    except BranchlineError as error:
+        pytest.fail(
+            f"this test needs a Docker Engine ('make test' sees to one): {error}; {error.remedy}", pytrace=False
+        )
     run.engine_was_used.touch()
-    with closing(client):
+    with closing(docker.from_env()) as client:
         yield client
 
 

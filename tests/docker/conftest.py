@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -81,7 +82,7 @@ class Branchline:
             process.kill()
             process.communicate()
             raise
-        assert "Traceback" not in err, err
+        assert not re.search("^Traceback", err, re.MULTILINE), err
         return Result(process.returncode, out, err)
 
     def __call__(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 120) -> Result:
@@ -108,12 +109,21 @@ class Branchline:
         """Asks without a pause from several threads while the block runs."""
         host, load, stop, lock = httpx.URL(url).host, Load(), threading.Event(), threading.Lock()
 
+        def get(client: httpx.Client) -> httpx.Response:
+            """As browsers do, and RFC 9112 (section 9.3.1) has it: a server may close an idle connection at any time,
+            so a request on a reused one that gets no answer at all is sent again."""
+            target, headers = f"http://127.0.0.1:{self.port}{path}", {"Host": host}
+            try:
+                return client.get(target, headers=headers)
+            except httpx.RemoteProtocolError:
+                return client.get(target, headers=headers)
+
         def ask() -> None:
             with httpx.Client(timeout=30) as client:
                 while not stop.is_set():
                     begun = time.monotonic()
                     try:
-                        answer = client.get(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host})
+                        answer = get(client)
                         problem = "" if answer.status_code == 200 else f"status {answer.status_code}"
                     except httpx.HTTPError as error:
                         answer, problem = None, repr(error)

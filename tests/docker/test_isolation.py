@@ -77,9 +77,16 @@ def test_common_ways_to_start_still_work(
     branchline: Branchline, python_base: str, repository: Callable[..., Repo]
 ) -> None:
     """As nginx, postgres and the like do: hand files to a user, become that user, listen below port 1024."""
-    start = "chown -R 1234:1234 /app && exec setpriv --reuid 1234 --regid 1234 --clear-groups python3 /app/server.py 0.0.0.0 80"
-    more = f'RUN chown 1000 /app\nENTRYPOINT ["sh", "-c", "{start}"]'
-    repo = repository(app(python_base, "as a user", port=80, more=more))
+    become = """\
+import os
+os.chown("/app/version", 1234, 1234)
+os.setgroups([])
+os.setgid(1234)
+os.setuid(1234)
+os.execvp("python3", ["python3", "/app/server.py", "0.0.0.0", "80"])
+"""
+    more = 'COPY become.py /\nENTRYPOINT ["python3", "/become.py"]'
+    repo = repository(app(python_base, "as a user", port=80, more=more) | {"become.py": become})
     url = branchline.deploy(repo)["url"]
     assert branchline.get(url).text == "as a user"
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from socket import create_connection
 
 import httpx
 from websockets.sync.client import connect
@@ -14,7 +17,8 @@ from tests.repositories import Repo
 def test_a_websocket_survives_another_branchs_deploy(branchline: Branchline, shop: Repo) -> None:
     shop.branch("other")
     host = httpx.URL(branchline.deploy(shop)["url"]).host
-    with connect(f"ws://127.0.0.1:{branchline.port}/ws", additional_headers={"Host": host}, proxy=None) as socket:
+    router = create_connection(("127.0.0.1", branchline.port))
+    with connect(f"ws://{host}:{branchline.port}/ws", sock=router, proxy=None) as socket:
         socket.send("before")
         assert socket.recv() == "before"
         branchline.deploy(shop, "--branch", "other")
@@ -57,9 +61,6 @@ def test_the_application_sees_the_host_and_the_visitor(branchline: Branchline, s
 
 
 def test_a_crashed_router_is_started_again_with_all_routes(branchline: Branchline, shop: Repo) -> None:
-    import os
-    import signal
-
     shop.branch("other")
     url, other = branchline.deploy(shop)["url"], branchline.deploy(shop, "--branch", "other")["url"]
     status = branchline("router", "status", "--json", cwd=shop.path).json
