@@ -30,12 +30,12 @@ _LIBRARY = re.compile(r"(?:=> )?(/\S+) \(0x[0-9a-f]+\)")
 
 def import_tiny(client: docker.DockerClient, image: str) -> None:
     """Makes `image`: BusyBox as /bin/sh and as every other program that it knows."""
-    _import(client, image, busybox())
+    import_image(client, image, busybox())
 
 
 def import_python(client: docker.DockerClient, image: str) -> None:
     """Makes `image`: BusyBox, and python3 as it runs the tests, with its standard library."""
-    _import(client, image, [*busybox(), *python()])
+    import_image(client, image, [*busybox(), *python()])
 
 
 Entry = tuple[str, Path | bytes | str]
@@ -69,7 +69,7 @@ def python() -> Iterator[Entry]:
         if file.name.endswith(".so"):
             extensions.add(file)
         yield str(file), file
-    for library in sorted(_shared_libraries([interpreter, *extensions])):
+    for library in sorted(shared_libraries([interpreter, *extensions])):
         yield str(library), library
     yield "/etc/ld.so.cache", Path("/etc/ld.so.cache")
 
@@ -84,7 +84,7 @@ def _library_files(directory: Path) -> Iterator[Path]:
             yield path
 
 
-def _shared_libraries(programs: Iterable[Path]) -> set[Path]:
+def shared_libraries(programs: Iterable[Path]) -> set[Path]:
     """What the dynamic loader loads for the programs, itself included, and what the C library loads by itself."""
     listed = subprocess.run(["ldd", *programs], check=True, capture_output=True, text=True).stdout
     libraries = {Path(path) for path in _LIBRARY.findall(listed)}
@@ -93,7 +93,7 @@ def _shared_libraries(programs: Iterable[Path]) -> set[Path]:
     return libraries | {library for library in unwinders if library.exists()}
 
 
-def _import(client: docker.DockerClient, image: str, entries: Iterable[Entry]) -> None:
+def import_image(client: docker.DockerClient, image: str, entries: Iterable[Entry]) -> None:
     """Has the engine make an image of one layer out of the entries."""
     repository, _, tag = image.rpartition(":")
     with tempfile.TemporaryFile() as file:

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from branchline.errors import ConfigurationError
 from branchline.ports import Platform
 from branchline.settings.platform import PlatformSettings
 
@@ -18,13 +19,22 @@ if TYPE_CHECKING:
 
 
 def state_directory(settings: PlatformSettings) -> Path:
-    """Where the platform's locks, router files and repository mirrors are. No resource is found by it."""
+    """Where the platform's locks, router files and repository mirrors are. No resource is found by it.
+
+    Raises:
+        ConfigurationError: the settings name none, and the user has no home directory.
+    """
     if settings.state_dir:
         base = Path(settings.state_dir).expanduser().absolute()
     elif os.geteuid() == 0:
         base = Path("/var/lib/branchline")
     else:
-        base = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "branchline"
+        try:
+            base = Path(os.environ.get("XDG_STATE_HOME") or "~/.local/state").expanduser() / "branchline"
+        except RuntimeError as error:
+            raise ConfigurationError(
+                "this user has no home directory to keep the platform's state in", remedy="set BRANCHLINE_STATE_DIR"
+            ) from error
     return base / settings.platform
 
 

@@ -125,7 +125,7 @@ class Engine(Protocol):
         """The environment, where it serves this very image with this very configuration already."""
         ...
 
-    def run(self, push: Push, release: Release, cancellation: Cancellation, publish: Publish) -> Environment:
+    def run(self, push: Push, coming: Release, cancellation: Cancellation, publish: Publish) -> Environment:
         """Starts the release, waits until it is healthy and points the host at it.
 
         Until it returns, the previous release goes on serving.
@@ -140,11 +140,11 @@ class Engine(Protocol):
         """Stops the releases that no longer serve, once the requests in flight at them are done. Repeatable."""
         ...
 
-    def abandon(self, release: Release) -> None:
+    def abandon(self, coming: Release) -> None:
         """Removes all that a release which doesn't serve has, so that it leaves no trace. Repeatable."""
         ...
 
-    def fail(self, push: Push, release: Release, reason: str) -> None:
+    def fail(self, push: Push, coming: Release, reason: str) -> None:
         """Like `abandon`, but keeps the reason on record until a later release succeeds."""
         ...
 

@@ -1,21 +1,26 @@
-"""A deploy, destroy or rollback killed with SIGKILL at any point and run again reaches the same end, with no leftover."""
+"""A command killed with SIGKILL at any point and run again reaches the same end, with no leftover."""
 
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
+import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
 
+from branchline.cli import main
+from branchline.events import Event, Publish
+from branchline.phases import Stopwatch
 from tests import leftovers
 from tests.docker.conftest import Branchline
 from tests.repositories import Repo
 
-ROOT = Path(__file__).parents[2]
 LONGEST = 60
 """More points than any command passes; a test that reaches it would never end."""
 
@@ -28,24 +33,87 @@ def site(base: str, text: str) -> dict[str, str]:
     }
 
 
+def command(branchline: Branchline, cwd: Path, arguments: tuple[str, ...], prepare: Callable[[], None]) -> int:
+    """Runs the command line in a child of this process, which spares the imports; returns how the child ended."""
+    output = branchline.state / "output"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child of a process with threads runs on its own
+        child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.chdir(cwd)
+            os.environ.update(branchline.environment)
+            with output.open("wb") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+            sys.argv = ["branchline", *arguments]
+            prepare()
+            main.main()
+        except SystemExit as error:
+            code = int(error.code or 0)
+        except BaseException:  # noqa: BLE001 - the child must end here, and say why
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, -signal.SIGKILL), f"{arguments}: exit code {code}\n{output.read_text()}"
+    return code
+
+
+def done(branchline: Branchline, cwd: Path, *arguments: str) -> None:
+    """Runs a command that has to succeed."""
+    assert command(branchline, cwd, arguments, lambda: None) == 0
+
+
 def killed(branchline: Branchline, cwd: Path, what: str, point: int, *arguments: str) -> bool:
-    """Runs the command up to the point; returns whether it got there and was killed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.docker.kill_driver", what, str(point), *arguments],
-        cwd=cwd,
-        env=branchline.environment | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode in (0, -9), f"point {point}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.returncode == -9
+    """Runs the command up to the point; returns whether it got there and was killed.
+
+    A point is an event that was published (`event`), or an answer of the engine that has come (`call`).
+    """
+    passed = 0
+
+    def pass_point() -> None:
+        nonlocal passed
+        passed += 1
+        if passed == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch_events() -> None:
+        listening = Stopwatch.listening
+
+        def listening_and_killing(watch: Stopwatch, publish: Publish) -> Publish:
+            def heard(event: Event) -> None:
+                publish(event)
+                pass_point()
+
+            return listening(watch, heard)
+
+        Stopwatch.listening = listening_and_killing  # type: ignore[method-assign]
+
+    def watch_calls() -> None:
+        send: Any = docker.APIClient.send
+
+        def send_and_die(client: docker.APIClient, *args: Any, **options: Any) -> Any:
+            answer = send(client, *args, **options)
+            pass_point()
+            return answer
+
+        docker.APIClient.send = send_and_die  # type: ignore[method-assign]
+
+    return command(branchline, cwd, arguments, watch_events if what == "event" else watch_calls) != 0
 
 
 def shape(engine: docker.DockerClient, platform: str) -> list[str]:
     """All that the platform has on the engine, by the ends of the names, which say the roles."""
-    return sorted(f"{item.kind} {item.name.rpartition('.')[2]}" for item in leftovers.resources(engine, platform))
+    found = leftovers.resources(engine, platform)
+    return sorted(
+        item.kind if item.kind == "image" else f"{item.kind} {item.name.rpartition('.')[2]}" for item in found
+    )
 
 
 @pytest.mark.parametrize("what", ["event", "call"])
@@ -61,10 +129,10 @@ def test_a_killed_first_deploy_can_be_run_again(
     url = branchline.deploy(repo)["url"]
     expected = shape(engine, branchline.platform)
     for point in range(1, LONGEST):
-        branchline("destroy", "main", cwd=repo.path)
+        done(branchline, repo.path, "destroy", "main")
         if not killed(branchline, repo.path, what, point, "deploy"):
             break
-        branchline.deploy(repo)
+        done(branchline, repo.path, "deploy")
         assert shape(engine, branchline.platform) == expected, f"killed at {what} {point}"
         assert branchline.get(url).text == "one"
     else:
@@ -92,7 +160,7 @@ def test_a_killed_redeploy_leaves_a_release_serving_and_can_be_run_again(
         if not killed(branchline, repo.path, what, point, "deploy"):
             break
         assert branchline.get(url).text in (before, text), f"nothing serves after a kill at {what} {point}"
-        branchline.deploy(repo)
+        done(branchline, repo.path, "deploy")
         assert branchline.get(url).text == text
         assert shape(engine, branchline.platform) == expected, f"killed at {what} {point}"
     else:
@@ -106,10 +174,10 @@ def test_a_killed_destroy_can_be_run_again(
 ) -> None:
     repo = repository(site(tiny_base, "one"))
     for point in range(1, LONGEST):
-        branchline.deploy(repo)
+        done(branchline, repo.path, "deploy")
         if not killed(branchline, repo.path, "call", point, "destroy", "main"):
             break
-        branchline("destroy", "main", cwd=repo.path)
+        done(branchline, repo.path, "destroy", "main")
         assert shape(engine, branchline.platform) == [], f"killed at call {point}"
     else:
         pytest.fail("the destroy never came to its end")
@@ -128,9 +196,9 @@ def test_a_killed_rollback_can_be_run_again(
         if not killed(branchline, repo.path, "call", point, "rollback", "main"):
             break
         assert branchline.get(url).text in ("one", "two"), f"nothing serves after a kill at call {point}"
-        branchline("reap", cwd=repo.path)
+        done(branchline, repo.path, "reap")
         repo.commit(files=site(tiny_base, "two"))
-        branchline.deploy(repo, "--force")
+        done(branchline, repo.path, "deploy", "--force")
         assert branchline.get(url).text == "two"
     else:
         pytest.fail("the rollback never came to its end")
@@ -151,4 +219,3 @@ def test_what_a_killed_deploy_left_is_listed_and_reaped(
     branchline("reap", cwd=repo.path)
     assert shape(engine, branchline.platform) == []
     assert branchline.list(repo.path) == []
-    assert os.listdir(branchline.state / branchline.platform / "leases") is not None

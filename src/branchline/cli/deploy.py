@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from branchline.cancellation import Cancellation
-from branchline.cli.options import json_option, open_source, project_of, project_option, repo_option, timeout_option
+from branchline.cli.options import (
+    branch_named,
+    json_option,
+    open_source,
+    project_of,
+    project_option,
+    repo_option,
+    timeout_option,
+)
 from branchline.cli.output import environment_json, print_json
 from branchline.cli.progress import progress
 from branchline.environment import EnvironmentId
@@ -20,6 +29,9 @@ from branchline.settings.limits import check_limits
 from branchline.settings.platform import PlatformSettings
 from branchline.settings.reading import read_application, read_platform
 from branchline.source import Repository
+
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
+"""An id of git's, maybe abbreviated. It becomes part of an image's name."""
 
 
 @click.command()
@@ -78,10 +90,15 @@ def _push(
     force: bool,
 ) -> Push:
     """The change that the command line means; everything that can be wrong with it is found here."""
+    if image == "":
+        raise ConfigurationError("--image is empty", remedy="name an image, or leave it out to build the commit")
+    if branch is not None:
+        branch = branch_named(branch)
     if repository is None:
         return _image_push(settings, branch, commit, image, project, force=force)
-    branch = branch or repository.current_branch()
-    if not branch:
+    if branch is None:
+        branch = repository.current_branch()
+    if branch is None:
         raise ConfigurationError(
             "which branch? None is checked out (HEAD is detached)", remedy="give --branch BRANCH, as CI knows it"
         )
@@ -130,12 +147,24 @@ def _image_push(
         raise ConfigurationError(
             "outside a repository, --image needs --project, --branch and --commit", remedy="give all three"
         )
-    file = Path(FILE_NAME)
-    application = read_application(file.read_text() if file.exists() else None, FILE_NAME)
+    if not _COMMIT.fullmatch(commit):
+        raise ConfigurationError(f"{commit!r} is no commit's id", remedy="give it as git has it: git rev-parse HEAD")
+    application = read_application(_text(Path(FILE_NAME)), FILE_NAME)
     check_limits(application, settings, FILE_NAME)
     env, secrets = read_env(application, Path.cwd())
     environment = EnvironmentId(settings.platform, project, branch)
     return Push(environment, commit, application, image=image, env=env, secrets=secrets, force=force)
+
+
+def _text(file: Path) -> str | None:
+    """A settings file that isn't in a commit, or None where there is none."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else "") or "it is not UTF-8 text"
+        raise ConfigurationError(f"{file} can't be read: {why}", remedy="mend it, or go elsewhere") from error
 
 
 def _check_branch(application: Application, branch: str) -> None:

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 
 import click
 
+from branchline import labels
 from branchline.cancellation import Cancellation
 from branchline.cli.options import json_option, open_source, project_of, project_option, repo_option, target
 from branchline.cli.output import JSON, print_json
 from branchline.cli.progress import progress
 from branchline.environment import EnvironmentId
-from branchline.errors import ConfigurationError
+from branchline.errors import ConfigurationError, NotFoundError
 from branchline.platform import assemble
+from branchline.ports import Platform
 from branchline.settings.reading import read_platform
 
 
@@ -28,8 +30,10 @@ def destroy_command(branches: tuple[str, ...], everything: bool, project: str | 
     """
     from branchline import lifecycle
 
-    if everything == bool(branches):
-        raise ConfigurationError("name the branches to destroy, or give --all", remedy="see 'branchline list'")
+    if everything and branches:
+        raise ConfigurationError("--all is given, and branches too", remedy="give one of the two")
+    if not everything and not branches:
+        raise ConfigurationError("which branches?", remedy="name them ('branchline list' shows them), or give --all")
     if everything:
         settings = read_platform()
         platform = assemble(settings)
@@ -49,6 +53,8 @@ def destroy_command(branches: tuple[str, ...], everything: bool, project: str | 
         return
     for environment, resources in removed.items():
         _say(f"{environment.branch}: removed", resources, f"{environment.branch}: there was nothing to remove")
+        if not resources:
+            _say_what_there_is(platform, environment)
 
 
 @click.command()
@@ -88,7 +94,18 @@ def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: 
 
 
 def _json(environment: EnvironmentId, resources: tuple[str, ...]) -> JSON:
-    return {"project": environment.project, "branch": environment.branch, "removed": list(resources)}
+    branch = labels.branch_value(environment.branch)
+    return {"project": environment.project, "branch": branch, "removed": list(resources)}
+
+
+def _say_what_there_is(platform: Platform, environment: EnvironmentId) -> None:
+    """A branch that had nothing is no error, but its name may be mistyped."""
+    from branchline import lifecycle
+
+    try:
+        lifecycle.require(platform, environment)
+    except NotFoundError as error:
+        click.echo(f"  {error.remedy}", err=True)
 
 
 def _say(title: str, resources: tuple[str, ...], otherwise: str) -> None:

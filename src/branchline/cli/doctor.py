@@ -29,7 +29,7 @@ def doctor_command(as_json: bool) -> None:
     else:
         for item in found:
             sign, colour = _SIGNS[item.result]
-            click.echo(f"{click.style(sign, fg=colour)} {item.name:<11}{item.finding}")
+            click.echo(f"{click.style(sign, fg=colour)} {item.name:<13}{item.finding}")
             if item.remedy:
-                click.echo(f"  {'':<11}→ {item.remedy}")
+                click.echo(f"  {'':<13}→ {item.remedy}")
     sys.exit(1 if any(item.result == "failure" for item in found) else 0)

@@ -94,12 +94,17 @@ def _release(release: Release | None) -> str:
 @click.command()
 @click.argument("branch", required=False)
 @project_option
-def open_command(branch: str | None, project: str | None) -> None:
+@json_option
+def open_command(branch: str | None, project: str | None, as_json: bool) -> None:
     """Open a branch's URL in the browser, and print it."""
     from branchline import lifecycle
 
     about = target(branch, project)
-    url = lifecycle.require(assemble(about.settings), about.environment).url
-    click.echo(url)
-    if click.launch(url) != 0:
+    environment = lifecycle.require(assemble(about.settings), about.environment)
+    opened = click.launch(environment.url) == 0
+    if as_json:
+        print_json(environment_json(environment) | {"opened": opened})
+        return
+    click.echo(environment.url)
+    if not opened:
         raise ConfigurationError("no browser could be started here", remedy="open the URL by hand")

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 import click
 
 from branchline.cli.options import project_option, target
+from branchline.errors import ConfigurationError
 from branchline.platform import assemble
+
+_INTERRUPTED = 130
+"""The exit code of what Ctrl-C ended, as the shell, docker and kubectl have it."""
 
 
 @click.command()
@@ -16,7 +21,11 @@ from branchline.platform import assemble
 @click.option("-n", "--tail", type=click.IntRange(min=0), metavar="LINES", help="Only the last so many lines.")
 @project_option
 def logs_command(branch: str | None, follow: bool, tail: int | None, project: str | None) -> None:
-    """Print what a branch's release printed, to its output and to its errors."""
+    """Print what a branch's release printed, to its output and to its errors.
+
+    With -f it goes on through crashes, sleep and redeploys, each told in a line that starts with `---`, until Ctrl-C or
+    until the branch is destroyed.
+    """
     from branchline import lifecycle
 
     about = target(branch, project)
@@ -26,23 +35,37 @@ def logs_command(branch: str | None, follow: bool, tail: int | None, project: st
         for piece in platform.engine.logs(about.environment, follow=follow, tail=tail):
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
-    except KeyboardInterrupt:
-        if not follow:
-            raise
+    except KeyboardInterrupt:  # the usual way to end it, and nothing is left undone
+        sys.exit(_INTERRUPTED)
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option("-T", "--no-terminal", is_flag=True, help="Don't give the command a terminal, even if there is one.")
 @project_option
-@click.argument("branch")
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def exec_command(branch: str, command: tuple[str, ...], no_terminal: bool, project: str | None) -> None:
+@click.argument("branch", required=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD [ARGS]...")
+def exec_command(branch: str | None, command: tuple[str, ...], no_terminal: bool, project: str | None) -> None:
     """Run a command in a branch's container: branchline exec BRANCH -- CMD [ARGS]. Its exit code is this one's."""
     from branchline import lifecycle
 
+    words = command[1:] if command[:1] == ("--",) else command
+    if not branch or not words:
+        raise ConfigurationError(
+            "which command, in which branch's container? Both have to be named",
+            remedy="say: branchline exec BRANCH -- CMD",
+        )
     about = target(branch, project)
     platform = assemble(about.settings)
     lifecycle.require(platform, about.environment)
-    words = command[1:] if command[0] == "--" and len(command) > 1 else command
-    terminal = not no_terminal and sys.stdin.isatty() and sys.stdout.isatty()
-    sys.exit(platform.engine.execute(about.environment, words, terminal=terminal))
+    terminal = not no_terminal and _is_terminal(sys.stdin) and _is_terminal(sys.stdout)
+    try:
+        code = platform.engine.execute(about.environment, words, terminal=terminal)
+    except KeyboardInterrupt:
+        click.echo("interrupted: the command may go on running in the container", err=True)
+        code = _INTERRUPTED
+    sys.exit(code)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Python has no stream at all where the shell has closed it (`<&-`)."""
+    return stream is not None and stream.isatty()

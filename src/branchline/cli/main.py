@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
+import codecs
+import gc
+import io
 import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import FrameType
 from typing import NoReturn
 
 import click
 
-from branchline import __version__
+from branchline import __version__, labels
 from branchline.errors import BranchlineError
 
 _COMMANDS = {
@@ -33,6 +39,14 @@ _COMMANDS = {
     "schema": ("schema", "Print the JSON Schema of a settings file."),
 }
 """Each command's module in this package, which is loaded when it is used, and its line in the help."""
+
+_AFTER_INTERRUPTION = {
+    "deploy": "what serves goes on serving; run it again to deploy",
+    "rollback": "what serves goes on serving",
+    "destroy": "run it again to remove the rest",
+    "reap": "run it again to remove the rest",
+}
+"""What a user may rely on, or should do, once a command was interrupted."""
 
 
 class _Commands(click.Group):
@@ -79,22 +93,79 @@ def cli() -> None:
 
 def main() -> NoReturn:
     """The entry point. Never shows a traceback for a user's mistake, and never a bare one for ours."""
+    _prepare_streams()
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, _interrupt)
+    # Otherwise the interpreter ends with a search for garbage in all that was imported: 15 ms.
+    atexit.register(gc.freeze)
+    try:
+        sys.exit(_run())
+    finally:
+        _drop_what_cannot_be_written()
+
+
+def _run() -> int:  # noqa: PLR0911 - one answer an error
+    """Runs the command that the arguments name, and reports the error that it ends with; returns the exit code."""
     try:
         cli.main(standalone_mode=False)
     except BranchlineError as error:
-        _report(error)
-        sys.exit(error.exit_code)
-    except click.ClickException as error:
+        return _report(error.exit_code, error.message, error.remedy, error.details)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except click.UsageError as error:
+        message, command = error.format_message(), error.ctx.command_path if error.ctx else "branchline"
+        return _report(error.exit_code, message[:1].lower() + message[1:], f"see '{command} --help'")
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: what served before goes on serving", err=True)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    sys.exit(0)
+        return _report(130, "interrupted", _AFTER_INTERRUPTION.get(_command(), ""))
+    except OSError as error:
+        what = error.strerror or str(error) or type(error).__name__
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return _report(1, f"{where}{what}", "see what is wrong with this machine there, and run the command again")
+    except Exception as error:  # noqa: BLE001 - the last resort: ours, so whoever mends it needs all of it
+        import traceback
+
+        lines = "".join(traceback.format_exception(error)).splitlines()
+        said = f"{type(error).__name__}: {error}"
+        return _report(1, f"branchline itself failed: {said}", "a defect: please report it, with these lines", lines)
+    return 0
+
+
+def _command() -> str:
+    """The subcommand that was asked for."""
+    return next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+
+
+def _prepare_streams() -> None:
+    """Makes up for standard streams that are closed, or that can't take every character.
+
+    A closed one leads nowhere from now on; otherwise the next file that is opened would take its place.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open to the process's end
+    codecs.register_error("escape", _escaped)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="escape")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    r"""What the stream's encoding lacks: the bytes of a name that isn't UTF-8 as `\xff`, characters as `\u2713`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = labels.branch_value(error.object[error.start : error.end])
+    return text.encode("ascii", "backslashreplace").decode(), error.end
+
+
+def _drop_what_cannot_be_written() -> None:
+    """The interpreter writes out what is left when it ends, and would complain in its own words where that fails."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
@@ -102,16 +173,21 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _report(error: BranchlineError) -> None:
-    if "--json" in sys.argv:
-        failure = {"error": error.message, "remedy": error.remedy, "details": list(error.details)}
-        click.echo(json.dumps(failure | {"exit_code": error.exit_code}))
-    superseded = error.exit_code == 0
-    for line in error.details:
-        click.echo(f"  | {line}", err=True)
-    click.secho(error.message if superseded else f"error: {error.message}", fg=None if superseded else "red", err=True)
-    if error.remedy:
-        click.echo(f"  → {error.remedy}" if _unicode() else f"  -> {error.remedy}", err=True)
+def _report(exit_code: int, message: str, remedy: str, details: Sequence[str] = ()) -> int:
+    """Tells the user; with --json, a program too. Returns the exit code."""
+    # `exec` hands its arguments on, so there the option is the command's.
+    if "--json" in sys.argv and _command() != "exec":
+        failure = {"error": message, "remedy": remedy, "details": list(details), "exit_code": exit_code}
+        with suppress(OSError):
+            click.echo(json.dumps(failure))
+    superseded = exit_code == 0
+    with suppress(OSError):  # nobody reads it any more, or the disk that it goes to is full
+        for line in details:
+            click.echo(f"  | {line}", err=True)
+        click.secho(message if superseded else f"error: {message}", fg=None if superseded else "red", err=True)
+        if remedy:
+            click.echo(f"  → {remedy}" if _unicode() else f"  -> {remedy}", err=True)
+    return exit_code
 
 
 def _unicode() -> bool:

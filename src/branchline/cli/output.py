@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from branchline import labels
 from branchline.environment import Environment, Release
 
 JSON = dict[str, Any]
@@ -25,7 +26,7 @@ def environment_json(environment: Environment) -> JSON:
     return {
         "platform": environment.id.platform,
         "project": environment.id.project,
-        "branch": environment.id.branch,
+        "branch": labels.branch_value(environment.id.branch),
         "slug": environment.id.slug,
         "url": environment.url,
         "host": environment.host,

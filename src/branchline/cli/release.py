@@ -35,29 +35,38 @@ def rollback_command(branch: str | None, project: str | None, timeout: float | N
 @click.command()
 @click.argument("branch", required=False)
 @project_option
-def sleep_command(branch: str | None, project: str | None) -> None:
+@json_option
+def sleep_command(branch: str | None, project: str | None, as_json: bool) -> None:
     """Stop a branch's container and free its memory. Its URL says so until it is woken."""
     from branchline import lifecycle
 
     about = target(branch, project)
     platform = assemble(about.settings)
     lifecycle.require(platform, about.environment)
-    with progress() as publish:
+    with progress(quiet=as_json) as publish:
         lifecycle.sleep(platform, about.environment, publish, Cancellation())
-    click.echo(f"{about.environment.branch} sleeps")
+    if as_json:
+        print_json(environment_json(lifecycle.require(platform, about.environment)))
+    else:
+        click.echo(f"{about.environment.branch} sleeps")
 
 
 @click.command()
 @click.argument("branch", required=False)
 @project_option
 @timeout_option("Give up after so many seconds.")
-def wake_command(branch: str | None, project: str | None, timeout: float | None) -> None:
+@json_option
+def wake_command(branch: str | None, project: str | None, timeout: float | None, as_json: bool) -> None:
     """Start a sleeping branch again, and wait until it serves."""
     from branchline import lifecycle
 
     about = target(branch, project)
     platform = assemble(about.settings)
     lifecycle.require(platform, about.environment)
-    with progress() as publish:
+    with progress(quiet=as_json) as publish:
         lifecycle.wake(platform, about.environment, publish, Cancellation(), timeout)
-    click.echo(lifecycle.require(platform, about.environment).url)
+    environment = lifecycle.require(platform, about.environment)
+    if as_json:
+        print_json(environment_json(environment))
+    else:
+        click.echo(environment.url)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from branchline.cli.options import json_option
-from branchline.cli.output import print_json
+from branchline.cli.output import JSON, print_json
 from branchline.platform import router
 from branchline.settings.reading import read_platform
+
+if TYPE_CHECKING:
+    from branchline.engines.docker.router.process import RouterStatus
 
 
 @click.group()
@@ -19,17 +24,30 @@ def router_command() -> None:
 
 
 @router_command.command("start")
-def start() -> None:
-    """Start the router, with the routes as the engine has them. One that runs already gets them anew."""
+@json_option
+def start(as_json: bool) -> None:
+    """Start the router, with the routes as the engine has them, and put the firewall's rules in place.
+
+    Run it when the machine has started. A router that runs already gets its routes anew.
+    """
     routing = router(read_platform())
-    routing.sync()
-    click.echo(f"the router runs as process {routing.router.status().pid}")
+    routing.start()
+    found = routing.router.status()
+    if as_json:
+        print_json(_json(found))
+    else:
+        click.echo(f"the router runs as process {found.pid}")
 
 
 @router_command.command("stop")
-def stop() -> None:
+@json_option
+def stop(as_json: bool) -> None:
     """Stop the router. Environments go on running, but their URLs don't answer."""
-    click.echo("the router is stopped" if router(read_platform()).stop() else "the router wasn't running")
+    stopped = router(read_platform()).stop()
+    if as_json:
+        print_json({"stopped": stopped})
+    else:
+        click.echo("the router is stopped" if stopped else "the router wasn't running")
 
 
 @router_command.command("status")
@@ -38,7 +56,11 @@ def status(as_json: bool) -> None:
     """Say whether the router runs, and where it listens."""
     found = router(read_platform()).router.status()
     if as_json:
-        print_json({"running": found.running, "pid": found.pid, "addresses": list(found.addresses)})
+        print_json(_json(found))
         return
     where = ", ".join(found.addresses)
     click.echo(f"running as process {found.pid}, listening on {where}" if found.running else "not running")
+
+
+def _json(found: RouterStatus) -> JSON:
+    return {"running": found.running, "pid": found.pid, "addresses": list(found.addresses)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from inspect import getdoc
 from typing import Any, cast
 
@@ -16,8 +15,7 @@ Path = tuple[str | int, ...]
 """Where a value is: names of tables and keys, and positions in lists."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(Struct, frozen=True):
     """One key that may be set."""
 
     path: tuple[str, ...]
@@ -34,8 +32,7 @@ class Key:
         return ".".join(self.path)
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(Struct, frozen=True):
     """A table of keys; the first one of a file has an empty path."""
 
     path: tuple[str, ...]

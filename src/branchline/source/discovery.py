@@ -13,7 +13,13 @@ from branchline.source.repository import Repository
 _DEFAULT_REMOTE = "origin"
 
 
-def open_repository(location: str | None, cache: Path, remote: str = _DEFAULT_REMOTE) -> Repository:
+class NoRepositoryError(NotFoundError):
+    """There is no git repository around a directory."""
+
+
+def open_repository(
+    location: str | None, cache: Path, remote: str = _DEFAULT_REMOTE, *, may_be_empty: bool = False
+) -> Repository:
     """The repository at a path (a clone, a worktree, a bare repository, or a directory in one), at a URL, or around
     the current directory.
 
@@ -21,7 +27,9 @@ def open_repository(location: str | None, cache: Path, remote: str = _DEFAULT_RE
     clone with a single remote needn't name it.
 
     Raises:
-        NotFoundError: there is no repository, or nothing has been committed to it.
+        NoRepositoryError: there is none around the directory.
+        NotFoundError: there is no such directory, or nothing has been committed to the repository, which only a caller
+            that needs no commit allows with `may_be_empty`.
         ConfigurationError: git refuses the repository for its owner, the clone has no such remote, or the location is
             a kind of URL that isn't read.
         SourceError: git is missing, or the remote can't be read.
@@ -38,6 +46,8 @@ def open_repository(location: str | None, cache: Path, remote: str = _DEFAULT_RE
         )
     else:
         repository = _open_local(Path(location or "."), remote)
+    if may_be_empty:
+        return repository
     git = Git(repository.directory, repository.root)
     empty = git.ask("rev-parse", "--verify", "--quiet", "HEAD^{commit}").code != 0
     if empty and not git.read("for-each-ref", "--count=1").output:
@@ -46,7 +56,10 @@ def open_repository(location: str | None, cache: Path, remote: str = _DEFAULT_RE
 
 
 def _open_local(path: Path, remote: str) -> Repository:
-    place = path.resolve()
+    try:
+        place = path.resolve()
+    except FileNotFoundError:  # a relative path, and nothing to start it from
+        raise NotFoundError("the current directory doesn't exist any more", remedy="go to one that does") from None
     if not place.is_dir():
         raise NotFoundError(
             f"{path} is not a directory" if place.exists() else f"{path} does not exist",
@@ -84,7 +97,7 @@ def _ask_where(place: Path, option: str) -> Path:
             f"git won't read {place}: its repository belongs to another user", remedy=f"if you trust it: {advice}"
         )
     if any("not a git repository" in line for line in said):
-        raise NotFoundError(
+        raise NoRepositoryError(
             f"{place} is not in a git repository",
             remedy="go to a clone, or name a repository's path or URL; `git init` makes one",
         )

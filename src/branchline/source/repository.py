@@ -69,7 +69,10 @@ class Repository:
             return found
         import difflib
 
-        nearest = difflib.get_close_matches(branch, self._local_branches(), n=3)
+        known = self._local_branches()
+        # `refs/heads/main` and `origin/main` are `main` with something in front.
+        nearest = [name for name in known if branch.endswith(f"/{name}")][:3]
+        nearest = nearest or difflib.get_close_matches(branch, known, n=3)
         if nearest:
             remedy = f"did you mean {' or '.join(nearest)}?"
         else:

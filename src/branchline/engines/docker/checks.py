@@ -6,6 +6,7 @@ import platform as machine
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,9 @@ from branchline import __version__, labels
 from branchline.engines.docker import firewall
 from branchline.engines.docker.client import Client
 from branchline.engines.docker.records import EngineInfo
+from branchline.engines.docker.router import config, listening
 from branchline.engines.docker.router.process import Router, find_caddy
-from branchline.errors import BranchlineError
+from branchline.errors import BranchlineError, RouterError
 from branchline.settings.platform import PlatformSettings
 
 _GIB = 1 << 30
@@ -118,39 +120,29 @@ def _router(settings: PlatformSettings, directory: Path) -> Iterator[Check]:
         yield Check("router", "ok", f"running as process {status.pid}, listening on {', '.join(status.addresses)}")
         return
     yield Check("router", "ok", f"not running; the next deploy starts {caddy}")
-    ports = [settings.router.http_port] + ([settings.router.https_port] if settings.router.https != "off" else [])
-    for port in ports:
-        problem = _port_problem(settings.router.bind or "", port)
-        if problem:
-            yield Check(
-                "port",
-                "failure",
-                f"port {port}: {problem}",
-                "set BRANCHLINE_ROUTER_HTTP_PORT, or router.http_port in platform.toml",
-            )
-        else:
-            yield Check("port", "ok", f"{port} is free")
-
-
-def _port_problem(address: str, port: int) -> str:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for address in config.listening(settings, ipv6=listening.has_ipv6_loopback()):
         try:
-            probe.bind((address, port))
-        except OSError as error:
-            return (error.strerror or str(error)).lower()
-    return ""
+            listening.check(address)
+        except RouterError as error:
+            yield Check("port", "failure", error.message, error.remedy)
+        else:
+            yield Check("port", "ok", f"{address} is free")
 
 
 def _state_directory(directory: Path) -> Check:
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
-    import os
-
-    if os.access(existing, os.W_OK):
-        return Check("state", "ok", f"{directory} is writable")
-    return Check(
-        "state", "failure", f"{directory} can't be written to", "set BRANCHLINE_STATE_DIR to a directory of yours"
-    )
+    """Tries it, since neither a full disk nor one mounted read-only shows in the rights."""
+    try:
+        existing = next(path for path in (directory, *directory.parents) if path.exists())
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(bytes(4096))
+    except OSError as error:
+        return Check(
+            "state",
+            "failure",
+            f"{directory} can't be written to: {error.strerror}",
+            "mend that, or set BRANCHLINE_STATE_DIR to a directory of yours",
+        )
+    return Check("state", "ok", f"{directory} is writable")
 
 
 def _isolation(settings: PlatformSettings) -> Check:

@@ -6,9 +6,11 @@ other refusal is an EngineError with the engine's own words.
 
 from __future__ import annotations
 
+import io
 import socket
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from typing import Any, BinaryIO, cast
 
 import docker
@@ -180,26 +182,41 @@ class Client:
             except docker.errors.NotFound:
                 return b""
 
-    def follow(self, container: str, tail: int | None) -> Iterator[bytes]:
-        """As `logs`, and then goes on with what the container prints, until it ends."""
+    def follow(self, container: str, tail: int | None, after: str = "") -> Iterator[tuple[str, bytes]]:
+        """As `logs`, and then goes on with what the container prints, until it ends.
+
+        Each piece, a line or a part of a long one, comes with its time: RFC 3339 in nanoseconds, so that times compare
+        as text. With `after`, one of those, only later pieces come.
+        """
+        since: dict[str, Any] = {"since": int(datetime.fromisoformat(after).timestamp())} if after else {}
         with _errors("can't follow the container's logs", self.address):
-            stream: Iterator[bytes] = self._api.logs(
-                container, stream=True, follow=True, tail="all" if tail is None else tail
-            )
-            with suppress(docker.errors.NotFound):
-                yield from stream
+            try:
+                stream: Iterator[bytes] = self._api.logs(
+                    container, stream=True, follow=True, timestamps=True, tail="all" if tail is None else tail, **since
+                )
+                for entry in stream:
+                    time, _, piece = entry.partition(b" ")
+                    if time.decode() > after:
+                        yield time.decode(), piece
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                if "marked for removal" not in str(error.explanation):
+                    raise
 
     # Commands inside a container
 
     def start_command(
         self, container: str, command: list[str], *, terminal: bool, stdin: bool
-    ) -> tuple[str, socket.socket]:
-        """Starts a command in a running container; returns its id and the socket of its streams."""
+    ) -> tuple[str, socket.socket, io.BufferedReader]:
+        """Starts a command in a running container; returns its id, the socket of its streams, and what to read by."""
         with _errors("can't run a command in the container", self.address):
             created: dict[str, Any] = self._api.exec_create(container, command, stdin=stdin, tty=terminal)
             opened: Any = self._api.exec_start(created["Id"], tty=terminal, socket=True)
-            # The SDK hands out a file object around the socket on unix sockets, the socket itself elsewhere.
-            return str(created["Id"]), cast("socket.socket", getattr(opened, "_sock", opened))
+            # The SDK hands out a file object around the socket on unix sockets, the socket itself elsewhere. The head
+            # of the answer was read through a buffer, which may hold the command's first output already.
+            connection = cast("socket.socket", getattr(opened, "_sock", opened))
+            return str(created["Id"]), connection, cast("io.BufferedReader", opened._response.raw._fp.fp)
 
     def run_quietly(self, container: str, command: list[str]) -> tuple[str, str]:
         """Starts a command in the background of a container; returns its id for `command_result`, or why it can't."""
@@ -216,6 +233,12 @@ class Client:
         with _errors("can't read a command's result", self.address):
             raw: dict[str, Any] = self._api.exec_inspect(command)
             return None if raw.get("Running") else int(raw["ExitCode"] or 0)
+
+    def command_process(self, command: str) -> int:
+        """The command's process id, as the engine's machine counts them; 0 where it was never started."""
+        with _errors("can't look at a command", self.address):
+            raw: dict[str, Any] = self._api.exec_inspect(command)
+            return int(raw.get("Pid") or 0)
 
     def resize_command(self, command: str, lines: int, columns: int) -> None:
         """Tells the command's terminal its size."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
 
 from branchline import labels
 from branchline.cancellation import Cancellation
-from branchline.engines.docker import inventory, network, release, subnets
+from branchline.engines.docker import inventory, release, subnets
 from branchline.engines.docker.client import Client
-from branchline.engines.docker.health import Probe, wait_until_healthy
 from branchline.engines.docker.inventory import Holdings, release_number
 from branchline.engines.docker.lease import FileLease
 from branchline.engines.docker.memory import bytes_in_use
@@ -22,7 +20,6 @@ from branchline.events import Note, Phase, Publish
 from branchline.phases import phase
 from branchline.ports import Push
 from branchline.redaction import redact
-from branchline.settings.application import Health
 from branchline.settings.platform import PlatformSettings
 
 _REASON_LENGTH = 500
@@ -67,7 +64,7 @@ class DockerEngine:
         with self._lease.project(environment.project):
             self._client.create_volume(
                 f"{release.base(environment)}.{coming.number}.{inventory.PENDING}",
-                release.release_labels(push, coming, self._settings, _created(held, coming)),
+                release.release_labels(push, coming, self._settings, held.created or coming.created),
             )
         try:
             if held.serving is None:
@@ -84,14 +81,18 @@ class DockerEngine:
             return None
         if held.serving.labels.get(labels.CONFIGURATION) != release.configuration(push, details, self._settings):
             return None
+        self._router.sync()  # the deploy that started it may have been killed before it got to that
         return inventory.environment(held, self._settings, lambda _: False)
 
     def run(self, push: Push, coming: Release, cancellation: Cancellation, publish: Publish) -> Environment:
         """Start, wait until healthy, switch the route: the rename to `live` is the moment that counts."""
+        from branchline.engines.docker import network
+        from branchline.engines.docker.health import Probe, wait_until_healthy
+
         environment, image = push.environment, self._image(coming.image)
         port, rule = release.choose_port(push.application, image)
         publish(Note(environment, f"port {port}: {rule}"))
-        created = _created(self._held(environment), coming)
+        created = self._held(environment).created or coming.created
         with phase(environment, Phase.START, publish):
             pool = self._settings.docker.subnets
             subnet = network.ensure(self._client, environment, release.base(environment), pool)
@@ -140,7 +141,7 @@ class DockerEngine:
             if old not in kept:
                 self._client.remove(old.id)
         for old in held.live[-2:-1]:
-            self._client.rename(old.id, _named(old, inventory.PREVIOUS))
+            self._client.rename(old.id, release.container_name(old, inventory.PREVIOUS))
 
     def abandon(self, coming: Release) -> None:
         """Takes back a release that doesn't serve, or shouldn't, wherever its deploy had got to."""
@@ -161,7 +162,7 @@ class DockerEngine:
     def fail(self, push: Push, coming: Release, reason: str) -> None:
         """Takes the release back, but keeps why it failed; only the latest failure is kept."""
         held = self._held(push.environment)
-        on_record = release.release_labels(push, coming, self._settings, _created(held, coming))
+        on_record = release.release_labels(push, coming, self._settings, held.created or coming.created)
         on_record |= {labels.REASON: redact(reason, push.secrets)[:_REASON_LENGTH], labels.STATE: inventory.FAILED}
         self._client.create_volume(f"{release.base(push.environment)}.{coming.number}.{inventory.FAILED}", on_record)
         for record in held.failed:
@@ -197,13 +198,13 @@ class DockerEngine:
         try:
             with phase(environment, Phase.START, publish):
                 self._start(previous.id)
-            self._wait_for(previous, Phase.HEALTHY, cancellation, publish)
+            self._wait_for(previous, cancellation, publish)
         except BaseException:
             self._client.stop(previous.id, _stop_timeout(previous))
             raise
         with phase(environment, Phase.ROUTE, publish):
-            self._client.rename(previous.id, _named(previous, inventory.LIVE))
-            self._client.rename(present.id, _named(present, inventory.PREVIOUS))
+            self._client.rename(previous.id, release.container_name(previous, inventory.LIVE))
+            self._client.rename(present.id, release.container_name(present, inventory.PREVIOUS))
             self._router.sync()
         with phase(environment, Phase.RETIRE, publish):
             self._router.drain(present, cancellation)
@@ -220,7 +221,7 @@ class DockerEngine:
         """Starts the serving container again."""
         serving = self._serving(environment)
         self._start(serving.id)
-        self._wait_for(serving, Phase.HEALTHY, cancellation, publish)
+        self._wait_for(serving, cancellation, publish)
         self._router.sync()
 
     def leftovers(self) -> dict[EnvironmentId, list[str]]:
@@ -233,7 +234,7 @@ class DockerEngine:
         for owner, held in found.items():
             if self._lease.held(owner):
                 continue
-            containers, records = _remains(held)
+            containers, records = held.remains
             names = [f"container {item.name}" for item in containers] + [f"record {item}" for item in records]
             if owner in networks and len(held.containers) == len(containers):
                 names.append(f"network {release.base(owner)}")
@@ -244,7 +245,8 @@ class DockerEngine:
     def sweep(self, environment: EnvironmentId) -> list[str]:
         """Removes them; what serves, what can be rolled back to and what failed last stays."""
         held = self._held(environment)
-        containers, records = _remains(held)
+        containers, records = held.remains
+        self._router.sync(without=frozenset(item.id for item in containers), start=False)
         for container in containers:
             self._client.remove(container.id)
         for record in records:
@@ -252,31 +254,32 @@ class DockerEngine:
         removed = [f"container {item.name}" for item in containers] + [f"record {item}" for item in records]
         if len(held.containers) == len(containers):
             removed += self._remove_networks(environment)
+            self._router.sync(start=False)
         return removed
 
     def logs(self, environment: EnvironmentId, *, follow: bool, tail: int | None) -> Iterator[bytes]:
-        """What the serving release printed; following, it goes on with the release that replaces it."""
+        """What the serving release printed; following, it goes on after crashes and with the releases that follow."""
+        from branchline.engines.docker import logs
+
         serving = self._serving(environment)
-        if not follow:
+        if follow:
+            yield from logs.follow(
+                self._client, environment.branch, serving, tail, lambda: self._held(environment).serving
+            )
+        else:
             yield self._client.logs(serving.id, tail)
-            return
-        while True:
-            yield from self._client.follow(serving.id, tail)
-            successor = self._held(environment).serving
-            if successor is None or successor.id == serving.id:
-                return
-            number = release_number(successor.labels)
-            yield f"--- release {number}, commit {successor.labels.get(labels.COMMIT, '')[:12]} ---\n".encode()
-            serving, tail = successor, None
 
     def execute(self, environment: EnvironmentId, command: Sequence[str], *, terminal: bool) -> int:
         """Runs a command in the serving container."""
         from branchline.engines.docker.terminal import run_attached
 
         serving = self._serving(environment)
+        if inventory.asleep(serving):
+            raise EngineError(f"{environment.branch} sleeps", remedy=f"wake it: branchline wake {environment.branch}")
         if serving.state != "running":
             raise EngineError(
-                f"{environment.branch} is not running", remedy=f"wake it: branchline wake {environment.branch}"
+                f"{environment.branch} isn't running: its container keeps crashing",
+                remedy=f"see why: branchline logs {environment.branch}",
             )
         return run_attached(self._client, serving.id, list(command), terminal=terminal)
 
@@ -296,10 +299,7 @@ class DockerEngine:
     def _serving(self, environment: EnvironmentId) -> Container:
         held = self._held(environment)
         if held.serving is None:
-            raise NotFoundError(
-                f"{environment.branch} has no release that serves",
-                remedy=f"deploy it: branchline deploy --branch {environment.branch}",
-            )
+            raise inventory.nothing_serves(environment, inventory.environment(held, self._settings, self._lease.held))
         return held.serving
 
     def _existing(self, environment: EnvironmentId) -> Environment:
@@ -323,24 +323,13 @@ class DockerEngine:
                 remedy="check the image's CMD and ENTRYPOINT, and that it is for this machine's processor",
             ) from error
 
-    def _wait_for(self, container: Container, part: Phase, cancellation: Cancellation, publish: Publish) -> None:
-        """Waits for a release that was started again, by what its labels say of its health."""
-        import msgspec
+    def _wait_for(self, container: Container, cancellation: Cancellation, publish: Publish) -> None:
+        """Waits for a release that was started again."""
+        from branchline.engines.docker.health import probe_of, wait_until_healthy
 
         environment = inventory.environment_id(container.labels)
-        health = msgspec.json.decode(container.labels[labels.HEALTH], type=Health)
-        image = self._client.image(container.image_id)
-        probe = Probe(
-            container=container.id,
-            address=container.address,
-            port=int(container.labels[labels.PORT]),
-            port_rule="as it served before",
-            host=container.labels[labels.HOST],
-            health=health,
-            command=image.healthcheck if image is not None and health.path is None else (),
-            memory="as limits.memory had it",
-        )
-        with phase(environment, part, publish, probe.rule):
+        probe = probe_of(container, self._client.image(container.image_id))
+        with phase(environment, Phase.HEALTHY, publish, probe.rule):
             wait_until_healthy(self._client, probe, cancellation, lambda text: publish(Note(environment, text)))
 
     def _refuse_taken_host(self, push: Push) -> None:
@@ -375,28 +364,6 @@ def _owner(environment: EnvironmentId) -> dict[str, str]:
         labels.PROJECT: environment.project,
         labels.BRANCH: labels.branch_value(environment.branch),
     }
-
-
-def _created(held: Holdings, coming: Release) -> datetime:
-    """When the environment was made: as its resources say, or now."""
-    for item in (*held.containers, *held.volumes):
-        with suppress(ValueError):
-            return datetime.fromisoformat(item.labels.get(labels.CREATED, ""))
-    return coming.created
-
-
-def _remains(held: Holdings) -> tuple[list[Container], list[str]]:
-    """What a killed deploy left: candidates, releases it had replaced, and its records."""
-    containers = [*held.candidates, *held.live[:-1]]
-    number = release_number(held.serving.labels) if held.serving else 0
-    records = [item.name for item in held.pending]
-    records += [item.name for item in held.failed if release_number(item.labels) < number]
-    return containers, records
-
-
-def _named(container: Container, role: str) -> str:
-    environment = inventory.environment_id(container.labels)
-    return f"{release.base(environment)}.{release_number(container.labels)}.{role}"
 
 
 def _stop_timeout(container: Container) -> int:

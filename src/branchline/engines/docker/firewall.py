@@ -164,14 +164,14 @@ def state(platform: str) -> FirewallState:
     exposed = "environments' containers can reach this host's services, published ports and cloud metadata"
     if _program(f"{_IPV4.command}-save") is None:
         reason = f"{exposed}: {_IPV4.command} is not installed"
-        return FirewallState(Status.OPEN, reason, f"install {_IPV4.command}, then deploy a branch as root")
+        return FirewallState(Status.OPEN, reason, f"install {_IPV4.command}, then run as root: branchline router start")
     try:
         if all(_is_closed(_read(family), platform, family) for family in _families()):
             return FirewallState(Status.CLOSED)
     except EngineError as error:
         return FirewallState(Status.UNKNOWN, error.message, error.remedy)
     reason = f"{exposed}: the firewall rules against it are missing, incomplete or out of date"
-    return FirewallState(Status.OPEN, reason, "deploy a branch as root")
+    return FirewallState(Status.OPEN, reason, "run as root: branchline router start")
 
 
 def _identifier(platform: str) -> str:

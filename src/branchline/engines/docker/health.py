@@ -13,10 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
+from branchline import labels
 from branchline.cancellation import Cancellation
 from branchline.engines.docker import sockets
 from branchline.engines.docker.client import Client
-from branchline.engines.docker.records import ContainerDetails
+from branchline.engines.docker.records import Container, ContainerDetails, ImageDetails
 from branchline.errors import ReleaseError
 from branchline.settings.application import Health
 
@@ -53,6 +56,21 @@ class Probe:
     def path(self) -> str:
         """The path to ask for."""
         return self.health.path or "/"
+
+
+def probe_of(container: Container, image: ImageDetails | None) -> Probe:
+    """The probe of a release that served before, by what its labels say of its health."""
+    health = msgspec.json.decode(container.labels[labels.HEALTH], type=Health)
+    return Probe(
+        container=container.id,
+        address=container.address,
+        port=int(container.labels[labels.PORT]),
+        port_rule="where it served before",
+        host=container.labels[labels.HOST],
+        health=health,
+        command=image.healthcheck if image is not None and health.path is None else (),
+        memory="the one it was started with",
+    )
 
 
 def wait_until_healthy(client: Client, probe: Probe, cancellation: Cancellation, tell: Callable[[str], None]) -> None:

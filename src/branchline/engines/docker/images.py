@@ -6,12 +6,12 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Mapping
-from typing import BinaryIO
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, BinaryIO
 
 from branchline import labels, naming
 from branchline.cancellation import Cancellation
-from branchline.engines.docker.build_log import BuildLog
 from branchline.engines.docker.client import DISK_REMEDY, Client
 from branchline.engines.docker.lease import FileLease
 from branchline.environment import EnvironmentId
@@ -21,8 +21,26 @@ from branchline.ports import Push
 from branchline.settings.application import Build
 from branchline.settings.platform import PlatformSettings
 
+if TYPE_CHECKING:
+    from branchline.engines.docker.build_log import BuildLog
+
 # https://docs.docker.com/reference/cli/docker/image/tag/: no white space, so nothing can follow it in a Dockerfile.
 _REFERENCE = re.compile(r"[A-Za-z0-9][\w.\-:/@]*")
+
+_NO_SESSION = "no active sessions"
+"""How BuildKit ends where a registry wants a token, be it one that anybody gets: it asks the client for it, over a
+session, which a build by a plain request hasn't got."""
+_FETCHED = re.compile(r"(?:load metadata|resolve image config) for (?:docker-image://)?(\S+)$")
+"""The steps that look for an image: one that the Dockerfile is FROM, or its `# syntax`."""
+
+_PULL_FAILED = (
+    "pull access denied",
+    "no basic auth credentials",
+    "unauthorized",
+    "failed to do request",
+    "dial tcp",
+    "manifest unknown",
+)
 
 _EXIT_CODE = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)$")
 """How BuildKit and the classic builder end their word on a step's command."""
@@ -46,14 +64,15 @@ class DockerImages:
         if push.image:
             self._wrap(push, reference, cancellation, publish)
             return reference, True
-        if push.source is None:
+        source = push.source
+        if source is None:
             raise ConfigurationError("there is neither a repository to build from nor an image", remedy="give --image")
         present = self._client.image(reference)
         ours = present and present.labels.get(labels.PLATFORM) == self._settings.platform
         if present and ours and labels.IMAGE not in present.labels and not push.force:
             return reference, False
-        with push.source.context(push.commit, push.application.build) as context:
-            self._send(push, context, push.application.build, reference, cancellation, publish)
+        build = push.application.build
+        self._build(push, lambda: source.context(push.commit, build), build, reference, cancellation, publish)
         return reference, True
 
     def projects(self) -> frozenset[str]:
@@ -86,18 +105,44 @@ class DockerImages:
             )
         pulled = self._client.image(push.image) is None
         if pulled:
-            publish(Output(push.environment, f"pulling {push.image}"))
-            try:
-                with cancellation.interrupted_by(lambda: None):
-                    self._client.pull(push.image)
-            except EngineError as error:
-                raise BuildError(
-                    error.message, remedy="check the name, and 'docker login' to its registry if it is private"
-                ) from error
-        with _context_of(f"FROM {push.image}\n") as context:
-            self._send(push, context, Build(), reference, cancellation, publish)
+            self._pull(push, push.image, cancellation, publish)
+        self._build(push, lambda: _context_of(f"FROM {push.image}\n"), Build(), reference, cancellation, publish)
         if pulled:  # its layers live on under our name; the name it came under would be left for ever
             self._client.untag(push.image)
+
+    def _pull(self, push: Push, reference: str, cancellation: Cancellation, publish: Publish) -> None:
+        publish(Output(push.environment, f"pulling {reference}"))
+        try:
+            with cancellation.interrupted_by(lambda: None):
+                self._client.pull(reference)
+        except EngineError as error:
+            raise BuildError(
+                error.message, remedy="check the name, and 'docker login' to its registry if it is private"
+            ) from error
+
+    def _build(
+        self,
+        push: Push,
+        open_context: Callable[[], AbstractContextManager[BinaryIO]],
+        build: Build,
+        reference: str,
+        cancellation: Cancellation,
+        publish: Publish,
+    ) -> None:
+        """Builds the image. What BuildKit can't fetch is pulled, and then it finds that on the engine."""
+        pulled: set[str] = set()
+        while True:
+            with open_context() as context:
+                missing = self._send(push, context, build, reference, cancellation, publish)
+            if not missing:
+                return
+            if missing in pulled:
+                raise BuildError(
+                    f"the build of {push.environment.branch} failed: BuildKit doesn't take {missing} from the engine",
+                    remedy='set docker.builder = "classic" in platform.toml',
+                )
+            self._pull(push, missing, cancellation, publish)
+            pulled.add(missing)
 
     def _send(
         self,
@@ -107,7 +152,10 @@ class DockerImages:
         reference: str,
         cancellation: Cancellation,
         publish: Publish,
-    ) -> None:
+    ) -> str:
+        """Builds the image, or returns the name of one that has to be pulled first."""
+        from branchline.engines.docker.build_log import BuildLog
+
         log = BuildLog()
         parameters = self._parameters(push, build, reference)
         try:
@@ -117,10 +165,14 @@ class DockerImages:
                         publish(Output(push.environment, shown))
         except EngineError as error:
             raise _explained(push.environment, log, error.message) from error
+        fetched = _FETCHED.search(log.failing_step)
+        if _NO_SESSION in log.error and fetched:
+            return fetched.group(1)
         if log.error:
             raise _explained(push.environment, log, log.error)
         if self._client.image(reference) is None:
             raise BuildError("the engine ended the build without an image", remedy="run it again; see the engine's log")
+        return ""
 
     def _parameters(self, push: Push, build: Build, reference: str) -> Mapping[str, str]:
         ours = {
@@ -168,9 +220,7 @@ def _explained(environment: EnvironmentId, log: BuildLog, text: str) -> Branchli
         text = f"exit code {ended.group(1)}"
     elif "no space left on device" in lowered:
         text, remedy = "the engine's disk is full", DISK_REMEDY
-    elif any(
-        sign in lowered for sign in ("pull access denied", "failed to do request", "dial tcp", "manifest unknown")
-    ):
+    elif any(sign in lowered for sign in _PULL_FAILED):
         remedy = "the base image can't be pulled: check its name, the network, and 'docker login' for a private one"
     elif "dockerfile parse error" in lowered or "unknown instruction" in lowered:
         remedy = "mend the Dockerfile"

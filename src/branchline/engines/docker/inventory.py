@@ -17,12 +17,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from branchline import labels
 from branchline.engines.docker.records import Container, Volume
 from branchline.environment import Environment, EnvironmentId, Release, State
+from branchline.errors import NotFoundError
 from branchline.settings.platform import PlatformSettings
 
 LIVE, PREVIOUS, PENDING, FAILED = "live", "previous", "pending", "failed"
@@ -55,6 +57,22 @@ class Holdings:
     def volumes(self) -> list[Volume]:
         """Every record of the environment."""
         return [*self.pending, *self.failed]
+
+    @property
+    def created(self) -> datetime | None:
+        """When the environment was made, as its oldest resource says."""
+        for item in (*self.containers, *self.volumes):
+            with suppress(ValueError):
+                return datetime.fromisoformat(item.labels.get(labels.CREATED, ""))
+        return None
+
+    @property
+    def remains(self) -> tuple[list[Container], list[str]]:
+        """What a killed deploy left: candidates, releases that had been replaced, and the names of its records."""
+        number = release_number(self.serving.labels) if self.serving else 0
+        records = [item.name for item in self.pending]
+        records += [item.name for item in self.failed if release_number(item.labels) < number]
+        return [*self.candidates, *self.live[:-1]], records
 
     @property
     def last_number(self) -> int:
@@ -138,6 +156,22 @@ def environment(
         reason=reason,
         repository=anchor.labels.get(labels.REPOSITORY, ""),
         memory=memory(serving) if serving else None,
+    )
+
+
+def nothing_serves(environment: EnvironmentId, found: Environment | None) -> NotFoundError:
+    """Why there is no release to look into, and how to see more. `found` is what there is of the environment."""
+    branch = environment.branch
+    if found is None:
+        return NotFoundError(f"{branch} has no release", remedy=f"deploy it: branchline deploy --branch {branch}")
+    if found.pending is not None:
+        return NotFoundError(
+            f"{branch} has no release that serves yet: its first is {found.state}",
+            remedy="wait for its deploy, which shows what goes on",
+        )
+    return NotFoundError(
+        f"{branch} has no release that serves: {found.reason}",
+        remedy=f"deploy it again to see the last lines that it prints: branchline deploy --branch {branch}",
     )
 
 

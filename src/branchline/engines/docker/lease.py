@@ -133,8 +133,12 @@ class FileLease:
             ticket = (latest.ticket if latest else 0) + 1
             note = _Note(ticket, commit, os.getpid(), _started(os.getpid()))
             scratch = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
-            scratch.write_text(json.dumps(asdict(note)))
-            scratch.replace(_note_path(path))
+            try:
+                scratch.write_text(json.dumps(asdict(note)))
+                scratch.replace(_note_path(path))
+            except OSError as error:
+                scratch.unlink(missing_ok=True)
+                raise _unwritable(self._directory, error) from error
             return ticket
 
     def _forget(self, path: Path, ticket: int) -> None:
@@ -157,10 +161,7 @@ class FileLease:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigurationError(
-                f"can't write to the state directory {self._directory}: {error.strerror}",
-                remedy="choose another with BRANCHLINE_STATE_DIR or state_dir in platform.toml",
-            ) from error
+            raise _unwritable(self._directory, error) from error
         return self._directory
 
     def _path(self, environment: EnvironmentId, *, create: bool = True) -> Path:
@@ -208,6 +209,8 @@ def _try(path: Path) -> int | None:
         raise ConfigurationError(
             f"can't lock {path}: another user's", remedy="run every branchline of a platform as the same user"
         ) from error
+    except OSError as error:
+        raise _unwritable(path.parent, error) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with suppress(FileNotFoundError):
@@ -220,6 +223,13 @@ def _try(path: Path) -> int | None:
         raise
     os.close(lock)
     return None
+
+
+def _unwritable(directory: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"can't write to the state directory {directory}: {error.strerror}",
+        remedy="mend that, or choose another with BRANCHLINE_STATE_DIR or state_dir in platform.toml",
+    )
 
 
 def _note_path(path: Path) -> Path:

@@ -1,14 +1,17 @@
-"""What the engine tells and is told, as data. No vendor type leaves `client`."""
+"""What the engine tells and is told, as data. No vendor type leaves `client`.
+
+Structs, and not dataclasses, since those take half a millisecond each to define, which every command would wait for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Container:
+
+class Container(Struct, frozen=True):
     """A line of the engine's container list."""
 
     id: str
@@ -23,8 +26,7 @@ class Container:
     """Its fixed address in the environment's network, whether or not it runs now."""
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerDetails:
+class ContainerDetails(Struct, frozen=True):
     """One container's state as its inspection tells it."""
 
     running: bool
@@ -38,16 +40,14 @@ class ContainerDetails:
     """What the last health check printed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
+class Volume(Struct, frozen=True):
     """A volume; Branchline uses empty ones as records, since their labels need no image and no process."""
 
     name: str
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct, frozen=True):
     """A network."""
 
     id: str
@@ -56,8 +56,7 @@ class Network:
     subnet: str
 
 
-@dataclass(frozen=True, slots=True)
-class ImageSummary:
+class ImageSummary(Struct, frozen=True):
     """A line of the engine's image list."""
 
     id: str
@@ -65,8 +64,7 @@ class ImageSummary:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ImageDetails:
+class ImageDetails(Struct, frozen=True):
     """One image's own configuration."""
 
     id: str
@@ -78,8 +76,7 @@ class ImageDetails:
     labels: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerSpec:
+class ContainerSpec(Struct, frozen=True):
     """A container to create."""
 
     name: str
@@ -98,8 +95,7 @@ class ContainerSpec:
     aliases: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class EngineInfo:
+class EngineInfo(Struct, frozen=True):
     """The engine itself."""
 
     version: str
@@ -111,7 +107,7 @@ class EngineInfo:
     memory: int
     containers: int
     images: int
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def read_container(raw: Any) -> Container:

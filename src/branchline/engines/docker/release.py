@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from branchline import labels, naming
-from branchline.engines.docker.inventory import url
-from branchline.engines.docker.records import ContainerSpec, ImageDetails
+from branchline.engines.docker.inventory import environment_id, release_number, url
+from branchline.engines.docker.records import Container, ContainerSpec, ImageDetails
 from branchline.environment import EnvironmentId, Release
 from branchline.errors import ConfigurationError
 from branchline.ports import Push
@@ -28,6 +28,12 @@ _USUAL_PORTS = (80, 8080, 8000, 3000, 5000)
 def base(environment: EnvironmentId) -> str:
     """What the names of all of an environment's resources start with."""
     return naming.resource(environment.platform, environment.project, environment.slug)
+
+
+def container_name(container: Container, role: str) -> str:
+    """The container's name in another role."""
+    environment, number = environment_id(container.labels), release_number(container.labels)
+    return f"{base(environment)}.{number}.{role}"
 
 
 def host(push: Push, settings: PlatformSettings) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from branchline import labels
 from branchline.cancellation import Cancellation
-from branchline.engines.docker import firewall, inventory
+from branchline.engines.docker import inventory
 from branchline.engines.docker.client import Client
 from branchline.engines.docker.inventory import Holdings
 from branchline.engines.docker.records import Container
@@ -62,11 +62,23 @@ class Routing:
             found = inventory.holdings(containers, self._client.volumes(ours))
             self.router.apply(routes(found.values(), self._settings, self._deploying))
 
+    def start(self) -> None:
+        """Starts the router, and closes the firewall, whose rules are gone when the machine has restarted.
+
+        The engine starts the containers by itself then, so this comes first. Repeatable.
+        """
+        from branchline.engines.docker import firewall
+
+        firewall.close(self._settings.platform)
+        self.sync()
+
     def stop(self) -> bool:
         """Stops the router, and takes back the firewall's rules where no container needs them any more.
 
         Returns whether a router was running.
         """
+        from branchline.engines.docker import firewall
+
         with self.router.lock():
             stopped = self.router.stop()
         if not self._client.containers({labels.PLATFORM: self._settings.platform}):

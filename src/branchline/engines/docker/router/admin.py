@@ -6,15 +6,31 @@ import http.client
 import json
 import socket
 import struct
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from branchline.errors import RouterError
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: struct ucred in <sys/socket.h>
+_ATTEMPTS = 5
+_PAUSE_SECONDS = 0.02
 
 
 class NotRunningError(RouterError):
     """Nothing listens at the socket."""
+
+
+class RefusedError(RouterError):
+    """Caddy answered, and said no."""
+
+
+class _BrokenOffError(RouterError):
+    """The connection ended before the answer came.
+
+    With each change of the configuration Caddy puts a new server behind the socket, and the old one may still accept a
+    connection just before it ends.
+    """
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -64,7 +80,7 @@ class Admin:
         Caddy compares them first: loading what is loaded already changes nothing.
 
         Raises:
-            RouterError: Caddy refused it, and goes on serving what it served.
+            RefusedError: Caddy goes on serving what it served.
         """
         self._request("POST", "/load", config)
 
@@ -73,6 +89,14 @@ class Admin:
         return self._request("GET", path)
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """The answer to a request that may be repeated, as all of them may be."""
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(_BrokenOffError):
+                return self._request_once(method, path, body)
+            time.sleep(_PAUSE_SECONDS)
+        return self._request_once(method, path, body)
+
+    def _request_once(self, method: str, path: str, body: bytes | None) -> bytes:
         connection = _UnixConnection(self.path, self.timeout)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json", "Connection": "close"})
@@ -88,14 +112,14 @@ class Admin:
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise NotRunningError(f"no router runs at {self.path}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise RouterError(
+            raise _BrokenOffError(
                 f"the router broke off at {self.path}: {error}", remedy="try again; its log is beside the socket"
             ) from error
         finally:
             connection.close()
         if response.status == 200:
             return answer
-        raise RouterError(f"the router refused {method} {path}: {_reason(answer)}")
+        raise RefusedError(f"the router refused {method} {path}: {_reason(answer)}")
 
 
 def _reason(answer: bytes) -> str:

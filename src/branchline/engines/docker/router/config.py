@@ -31,6 +31,9 @@ ENVIRONMENTS = "environments"
 REDIRECT = "redirect"
 """The Caddy server that sends HTTP to HTTPS, where that is on."""
 
+LOG_NAME = "router.log"
+"""Caddy's log, in the router's directory."""
+
 _SOCKET_PATH_LENGTH = 107  # bytes; sun_path in <sys/un.h> is 108 with its closing zero
 _MAP_LENGTH = 100  # entries; host matchers search longer lists than this in halves
 _PART_LENGTH = 150  # entries; the fastest for 500 to 1,000 hosts
@@ -303,7 +306,7 @@ def render(
                     "exclude": ["admin"],  # what it has to say, its answers say
                     "writer": {
                         "output": "file",
-                        "filename": str(directory / "router.log"),
+                        "filename": str(directory / LOG_NAME),
                         "mode": "0600",
                         "roll_size_mb": 10,
                         "roll_keep": 2,

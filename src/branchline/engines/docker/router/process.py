@@ -27,7 +27,7 @@ import msgspec
 
 from branchline.cancellation import Cancellation
 from branchline.engines.docker.router import config, listening
-from branchline.engines.docker.router.admin import Admin, NotRunningError, peer
+from branchline.engines.docker.router.admin import Admin, NotRunningError, RefusedError, peer
 from branchline.engines.docker.router.routes import Route
 from branchline.errors import ConfigurationError, RouterError
 from branchline.settings.platform import PlatformSettings
@@ -58,6 +58,13 @@ class _Upstream(msgspec.Struct):
 
     address: str
     num_requests: int
+
+
+class _LogLine(msgspec.Struct):
+    """A line of Caddy's log."""
+
+    ts: float
+    msg: str
 
 
 class _Server(msgspec.Struct):
@@ -227,8 +234,14 @@ class Router:
         self._remove_files()
         start_file = self._directory / "start.json"
         try:
-            start_file.write_bytes(rendered)
-            self._spawn(caddy, start_file)
+            try:
+                start_file.write_bytes(rendered)
+                self._spawn(caddy, start_file)
+            except (OSError, subprocess.CalledProcessError) as error:  # the shell can't write the process's number
+                raise RouterError(
+                    f"the router can't be started: {getattr(error, 'strerror', None) or self._last_error()}",
+                    remedy=f"see that {self._directory} can be written to and its disk has room",
+                ) from error
             self._wait_until_serving(_START_SECONDS)
         except BaseException:
             self._end()
@@ -271,9 +284,11 @@ class Router:
             except RouterError as error:
                 if not self._alive():
                     raise RouterError(
-                        f"the router ended while it started: {self._last_error()}", remedy=f"see {self._output}"
+                        f"the router ended while it started: {self._last_error()}",
+                        remedy=f"see {self._directory / config.LOG_NAME} and {self._output}",
                     ) from error
-                if not isinstance(error, NotRunningError):
+                # It refuses while it has no configuration, such as in the moment before it ends over a wrong one.
+                if not isinstance(error, NotRunningError | RefusedError):
                     raise
                 if time.monotonic() > end:
                     raise RouterError(
@@ -284,9 +299,14 @@ class Router:
             time.sleep(_POLL_SECONDS)
 
     def _last_error(self) -> str:
-        lines = self._output.read_text(errors="replace").splitlines()
-        errors = [line.removeprefix("Error:").strip() for line in lines if line.startswith("Error:")]
-        return errors[-1] if errors else "it doesn't say why"
+        """What the Caddy that was started last said last: in its log or, before it has one, in its output."""
+        with suppress(OSError, IndexError, msgspec.DecodeError):
+            line = (self._directory / config.LOG_NAME).read_bytes().splitlines()[-1]
+            logged = msgspec.json.decode(line, type=_LogLine)
+            if logged.ts >= self._pid_file.stat().st_mtime:
+                return logged.msg
+        lines = self._output.read_text(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line), "it doesn't say why")
 
     def _end(self) -> None:
         """Ends Caddy, if it lives: asks it to, then makes it."""
@@ -335,7 +355,7 @@ class Router:
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not os.access(self._directory, os.W_OK):
-                raise PermissionError(errno.EACCES, "it belongs to another user")
+                raise PermissionError(errno.EACCES, "this user can't write to it")
         except OSError as error:
             raise ConfigurationError(
                 f"the router can't keep its files in {self._directory}: {error.strerror}",

@@ -1,0 +1,17 @@
+"""What a machine needs after it has started: the engine brings the containers back, `router start` the rest."""
+
+from __future__ import annotations
+
+from branchline.engines.docker import firewall
+from tests.docker.conftest import Branchline
+from tests.repositories import Repo
+
+
+def test_router_start_brings_back_the_routes_and_the_firewalls_rules(branchline: Branchline, shop: Repo) -> None:
+    url = branchline.deploy(shop)["url"]
+    branchline("router", "stop", cwd=shop.path)
+    firewall.open_again(branchline.platform)  # the kernel forgets them, too
+    assert firewall.state(branchline.platform).status is firewall.Status.OPEN
+    branchline("router", "start", cwd=shop.path)
+    assert firewall.state(branchline.platform).status is firewall.Status.CLOSED
+    assert branchline.get(url).text == "main 1"
