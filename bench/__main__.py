@@ -41,7 +41,7 @@ def main(names: list[str]) -> int:
         begun = time.monotonic()
         try:
             measure()
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the others are still worth running
             traceback.print_exc()
             broken.append(name)
         print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)

@@ -41,13 +41,12 @@ def _compare(here: Sandbox) -> None:
     running = len(here.engine.api.containers())
     print(f"  {len(runs[_BARE])} rounds; {_ENVIRONMENTS} environments; {running} containers run on the engine")
     table(
-        ("command", "seconds", "processor seconds", "MiB at most"),
+        ("command", "seconds", "processor seconds"),
         [
             (
                 name,
                 shown(seconds[name], "{:.3f}"),
                 shown([done.processor for done in listed], "{:.3f}"),
-                f"{max(done.memory for done in listed) / 2**20:.0f}",
             )
             for name, listed in runs.items()
         ],
@@ -57,4 +56,5 @@ def _compare(here: Sandbox) -> None:
         target(f"{name}, seconds over {_BARE}", statistics.median(over), at_most=0.3)
     for name in ("branchline list (in a repository)", "branchline list --all"):
         times = ratios(seconds[name], seconds[_SDK])
-        target(f"{name}, times the SDK's own list ({min(times):.2f}-{max(times):.2f})", statistics.median(times), at_most=1.3)
+        what = f"{name}, times the SDK's own list ({min(times):.2f}-{max(times):.2f})"
+        target(what, statistics.median(times), at_most=1.3)

@@ -6,6 +6,7 @@ import csv
 import re
 import subprocess
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,15 +75,16 @@ def start_hey(port: int, host: str, seconds: int, *arguments: str, workers: int 
     return Hey(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True), begun)
 
 
-def failures(hey: Hey) -> tuple[int, int, list[str]]:
-    """How many requests hey sent, how many failed, and how."""
+def failures(hey: Hey) -> tuple[int, Counter[str]]:
+    """How many requests hey sent, and how many of them failed in which way."""
     text, _ = hey.process.communicate(timeout=60)
-    statuses = {int(code): int(count) for code, count in re.findall(r"\[(\d{3})\]\t(\d+) responses", text)}
-    errors = [(int(count), what) for count, what in re.findall(r"\[(\d+)\]\t(?!\d+ responses)(.+)", text)]
-    answered, failed = sum(statuses.values()), sum(count for count, _ in errors)
-    bad = {code: count for code, count in statuses.items() if code != 200}
-    said = [f"{count} answers {code}" for code, count in bad.items()] + [f"{count} {what}" for count, what in errors]
-    return answered + failed, failed + sum(bad.values()), said
+    answers = {code: int(count) for code, count in re.findall(r"\[(\d{3})\]\t(\d+) responses", text)}
+    failed = Counter({f"status {code}": count for code, count in answers.items() if code != "200"})
+    # Below this heading only: the histogram's lines look alike. Each error begins with the addresses it concerns.
+    for count, what in re.findall(r"\[(\d+)\]\t(.+)", text.partition("Error distribution:")[2]):
+        failed[what.rpartition(": ")[2]] += int(count)
+    sent = sum(answers.values()) + sum(count for what, count in failed.items() if not what.startswith("status "))
+    return sent, failed
 
 
 def latencies(hey: Hey) -> list[tuple[float, float]]:

@@ -23,8 +23,6 @@ class Run:
     seconds: float
     processor: float
     """Seconds of processor time, its children's included."""
-    memory: int
-    """The most bytes that it, or one of its children, had in memory."""
     out: str
 
 
@@ -50,7 +48,7 @@ def run(command: Sequence[str | Path], *, cwd: Path | None = None, env: Mapping[
         if process.returncode != 0:
             said = (out.read() + errors.read()).decode(errors="replace")
             raise BenchError(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{said}")
-        return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, out.read().decode())
+        return Run(seconds, usage.ru_utime + usage.ru_stime, out.read().decode())
 
 
 def rounds(count: int, seconds: float) -> Iterator[int]:

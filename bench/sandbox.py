@@ -101,7 +101,7 @@ def sandbox() -> Iterator[Sandbox]:
         here.commit("0", {"Dockerfile": _dockerfile(base), ".dockerignore": ".git\n"})
         yield here
     finally:
-        _clean_up(platform, directory, environment, engine, base)
+        _clean_up(platform, directory, environment, engine)
 
 
 def free_port() -> int:
@@ -111,16 +111,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _clean_up(
-    platform: str, directory: Path, environment: dict[str, str], engine: docker.DockerClient, base: str
-) -> None:
+def _clean_up(platform: str, directory: Path, environment: dict[str, str], engine: docker.DockerClient) -> None:
     for arguments in (["destroy", "--all"], ["router", "stop"]):
         try:
             run([BRANCHLINE, *arguments], cwd=directory, env=environment)
-        except BenchError as error:
+        except (BenchError, OSError) as error:  # what is left of it goes below
             print(f"  cleaning up: {error}", file=sys.stderr)
+    leftovers.kill(leftovers.processes(str(directory)))
     leftovers.remove(engine, leftovers.resources(engine, platform))
-    for image in engine.api.images(filters={"reference": base}):
+    for image in engine.api.images(filters={"reference": f"{platform}/*"}):
         leftovers.remove_image(engine, image["Id"])
     shutil.rmtree(directory, ignore_errors=True)
 

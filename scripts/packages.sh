@@ -31,6 +31,7 @@ for purpose in "$@"; do
             need busybox-static static_program busybox
             ;;
         test)
+            need curl program curl
             need pebble program pebble
             need wrk program wrk
             need hey program hey

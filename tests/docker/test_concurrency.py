@@ -70,7 +70,7 @@ def test_the_same_commit_twice_is_deployed_once(
     first = branchline.start("deploy", cwd=repo.path)
     eventually(lambda: building(branchline, repo, repo.head), "the commit is being built", timeout=30)
     second = branchline("deploy", cwd=repo.path)
-    assert "waiting: another deploy of this branch is running" in second.err
+    assert "waiting: another deploy of it is running" in second.err
     assert "ready: unchanged" in second.err
     assert ended(first)[0] == 0
 

@@ -160,7 +160,7 @@ def start_pebble(tmp_path: Path) -> Iterator[Callable[[RouterSettings], Pebble]]
         )
         pebble = Pebble(tmp_path, ssl.create_default_context(cafile=str(root)), root, port, management)
         names = ["pebble-challtestsrv", "-dns01", f"127.0.0.1:{dns}", "-defaultIPv6", "", "-management", ""]
-        names += ["-http01", "", "-https01", "", "-tlsalpn01", "", "-doh", ""]
+        names += ["-http01", "", "-https01", "", "-tlsalpn01", ""]
         server = ["pebble", "-config", str(configuration), "-dnsserver", f"127.0.0.1:{dns}"]
         environment = os.environ | {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
         with pebble.log.open("wb") as log:

@@ -34,6 +34,7 @@ class Upstream(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # an answer in one packet: the rest of one in two would wait for the first's acknowledgement
     server: Upstream
 
     def do_GET(self) -> None:
@@ -70,8 +71,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
         self.end_headers()
+        self.wfile.flush()
         while event := self.server.events.get():
             self.wfile.write(f"data: {event}\n\n".encode())
+            self.wfile.flush()
 
     def log_message(self, format: str, *args: object) -> None:
         """Says nothing."""

@@ -17,7 +17,7 @@ from branchline.cli.options import (
     repo_option,
     timeout_option,
 )
-from branchline.cli.output import environment_json, print_json
+from branchline.cli.output import environment_json, print_json, url
 from branchline.cli.progress import progress
 from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError
@@ -75,7 +75,7 @@ def deploy_command(
         environment = environment_json(lifecycle.require(platform, push.environment))
         print_json(environment | {"seconds": ready.seconds, "first": ready.first, "unchanged": ready.unchanged})
     else:
-        click.echo(ready.url)
+        url(ready.url)
 
 
 def _push(

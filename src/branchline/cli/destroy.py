@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 
 import click
@@ -9,21 +10,23 @@ import click
 from branchline import labels
 from branchline.cancellation import Cancellation
 from branchline.cli.options import json_option, open_source, project_of, project_option, repo_option, target
-from branchline.cli.output import JSON, print_json
+from branchline.cli.output import JSON, hang, paint, print_json
 from branchline.cli.progress import progress
 from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError, NotFoundError
 from branchline.platform import assemble
 from branchline.ports import Platform
+from branchline.printable import printable
 from branchline.settings.reading import read_platform
 
 
 @click.command()
 @click.argument("branches", nargs=-1, metavar="[BRANCH]...")
-@click.option("--all", "everything", is_flag=True, help="Every environment of the project, or with no project of all.")
+@click.option("--all", "everything", is_flag=True, help="Every branch of the project; outside a repository, of all.")
+@click.option("-y", "--yes", is_flag=True, help="Don't ask before --all; without a terminal nobody is asked.")
 @project_option
 @json_option
-def destroy_command(branches: tuple[str, ...], everything: bool, project: str | None, as_json: bool) -> None:
+def destroy_command(branches: tuple[str, ...], everything: bool, yes: bool, project: str | None, as_json: bool) -> None:
     """Remove all that a branch has: container, network, images, route. Says what that was.
 
     A deploy of it that is running is cancelled. A branch that has nothing is no error.
@@ -36,10 +39,18 @@ def destroy_command(branches: tuple[str, ...], everything: bool, project: str | 
         raise ConfigurationError("which branches?", remedy="name them ('branchline list' shows them), or give --all")
     if everything:
         settings = read_platform()
+        repository = open_source(settings, None) if project is None else None
+        if repository is not None:
+            project = project_of(repository, None)
         platform = assemble(settings)
         wanted = [item.id for item in platform.engine.environments(project)]
         left = platform.engine.leftovers()
         wanted += [item for item in left if item not in wanted and project in (None, item.project)]
+        if wanted and not yes and not as_json and sys.stdin.isatty():
+            names = ", ".join(f"{item.branch} of {item.project}" for item in wanted)
+            if not click.confirm(f"Remove {len(wanted)} environments: {printable(names)}?", err=True):
+                click.echo("nothing was removed")
+                return
     else:
         about = [target(branch, project) for branch in branches]
         platform = assemble(about[0].settings)
@@ -105,10 +116,10 @@ def _say_what_there_is(platform: Platform, environment: EnvironmentId) -> None:
     try:
         lifecycle.require(platform, environment)
     except NotFoundError as error:
-        click.echo(f"  {error.remedy}", err=True)
+        hang("  ", error.remedy, err=True)
 
 
 def _say(title: str, resources: tuple[str, ...], otherwise: str) -> None:
-    click.echo(title if resources else otherwise)
+    click.echo(paint(title if resources else otherwise, bold=True))
     for resource in resources:
-        click.echo(f"  {resource}")
+        click.echo(paint(f"  {resource}"))

@@ -7,11 +7,9 @@ import sys
 import click
 
 from branchline.cli.options import json_option
-from branchline.cli.output import print_json
+from branchline.cli.output import SIGN_COLOURS, hang, paint, print_json, sign
 from branchline.platform import checks
 from branchline.settings.reading import read_platform
-
-_SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failure": ("✗", "red")}
 
 
 @click.command()
@@ -27,9 +25,11 @@ def doctor_command(as_json: bool) -> None:
             ]
         )
     else:
+        width = len(sign("ok")) + 1
         for item in found:
-            sign, colour = _SIGNS[item.result]
-            click.echo(f"{click.style(sign, fg=colour)} {item.name:<13}{item.finding}")
-            if item.remedy:
-                click.echo(f"  {'':<13}→ {item.remedy}")
+            mark = sign(item.result)
+            label = f"{paint(mark, fg=SIGN_COLOURS[item.result])}{' ' * (width - len(mark))}{item.name:<13}"
+            hang(label, item.finding)
+            if item.remedy:  # left to the terminal to wrap, so that a command in it can be copied
+                click.echo(paint(f"{' ' * (width + 13)}{sign('remedy')} {item.remedy}"))
     sys.exit(1 if any(item.result == "failure" for item in found) else 0)

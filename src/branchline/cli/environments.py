@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from branchline import labels
 from branchline.cli.options import json_option, open_source, project_of, project_option, target
-from branchline.cli.output import age, environment_json, print_json, size, table
+from branchline.cli.output import STATE_STYLES, age, environment_json, hang, paint, print_json, size, table, url
 from branchline.environment import Environment, Release
-from branchline.errors import ConfigurationError
+from branchline.errors import BranchlineError
 from branchline.platform import assemble
 from branchline.settings.reading import read_platform
 
@@ -31,18 +32,18 @@ def list_command(project: str | None, everything: bool, as_json: bool) -> None:
         whose = f"{project} has" if project else "There are"
         click.echo(f"{whose} no environments. Make one: branchline deploy", err=True)
     elif project is not None:
-        table(_HEADER, [_row(environment) for environment in found], ("bold", "cyan"))
+        table(_HEADER, [_row(environment) for environment in found])
     else:
         rows = [(environment.id.project, *_row(environment)) for environment in found]
-        table(("PROJECT", *_HEADER), rows, (None, "bold", "cyan"))
+        table(("PROJECT", *_HEADER), rows)
 
 
 def _row(environment: Environment) -> tuple[str, ...]:
     return (
-        environment.id.branch,
+        labels.branch_value(environment.id.branch),
         environment.url,
         environment.commit[:12],
-        f"{environment.state}{' (last deploy failed)' if environment.release and environment.failed else ''}",
+        f"{environment.state}{' (last failed)' if environment.release and environment.failed else ''}",
         age(environment.created),
         size(environment.memory),
     )
@@ -62,7 +63,8 @@ def show_command(branch: str | None, project: str | None, as_json: bool) -> None
         print_json(environment_json(environment))
         return
     for name, value in _facts(environment):
-        click.echo(f"{click.style(f'{name:<11}', bold=True)}{value}")
+        style = STATE_STYLES.get(environment.state, {}) if name == "state" else {}
+        hang(paint(f"{name:<11}", bold=True), value, **style)
 
 
 def _facts(environment: Environment) -> list[tuple[str, str]]:
@@ -97,14 +99,16 @@ def _release(release: Release | None) -> str:
 @json_option
 def open_command(branch: str | None, project: str | None, as_json: bool) -> None:
     """Open a branch's URL in the browser, and print it."""
+    import webbrowser
+
     from branchline import lifecycle
 
     about = target(branch, project)
     environment = lifecycle.require(assemble(about.settings), about.environment)
-    opened = click.launch(environment.url) == 0
+    opened = webbrowser.open(environment.url)
     if as_json:
         print_json(environment_json(environment) | {"opened": opened})
         return
-    click.echo(environment.url)
+    url(environment.url)
     if not opened:
-        raise ConfigurationError("no browser could be started here", remedy="open the URL by hand")
+        raise BranchlineError("no browser can be started here", remedy="open the URL where there is one")

@@ -180,15 +180,12 @@ def _report(exit_code: int, message: str, remedy: str, details: Sequence[str] = 
         failure = {"error": message, "remedy": remedy, "details": list(details), "exit_code": exit_code}
         with suppress(OSError):
             click.echo(json.dumps(failure))
-    superseded = exit_code == 0
+    from branchline.cli.output import hang, paint, sign
+
     with suppress(OSError):  # nobody reads it any more, or the disk that it goes to is full
         for line in details:
-            click.echo(f"  | {line}", err=True)
-        click.secho(message if superseded else f"error: {message}", fg=None if superseded else "red", err=True)
-        if remedy:
-            click.echo(f"  → {remedy}" if _unicode() else f"  -> {remedy}", err=True)
+            click.echo(f"  {paint('|', err=True, dim=True)} {paint(line, err=True)}", err=True)
+        hang("" if exit_code == 0 else paint("error: ", err=True, fg="red", bold=True), message, err=True)
+        if remedy:  # left to the terminal to wrap, so that a command in it can be copied
+            click.echo(paint(f"  {sign('remedy', err=True)} {remedy}", err=True), err=True)
     return exit_code
-
-
-def _unicode() -> bool:
-    return "utf" in (sys.stderr.encoding or "").lower()

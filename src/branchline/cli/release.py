@@ -6,7 +6,7 @@ import click
 
 from branchline.cancellation import Cancellation
 from branchline.cli.options import json_option, project_option, target, timeout_option
-from branchline.cli.output import environment_json, print_json
+from branchline.cli.output import environment_json, paint, print_json, url
 from branchline.cli.progress import progress
 from branchline.platform import assemble
 
@@ -29,7 +29,7 @@ def rollback_command(branch: str | None, project: str | None, timeout: float | N
         environment = lifecycle.require(platform, about.environment)
         print_json(environment_json(environment) | {"seconds": ready.seconds})
     else:
-        click.echo(ready.url)
+        url(ready.url)
 
 
 @click.command()
@@ -48,7 +48,7 @@ def sleep_command(branch: str | None, project: str | None, as_json: bool) -> Non
     if as_json:
         print_json(environment_json(lifecycle.require(platform, about.environment)))
     else:
-        click.echo(f"{about.environment.branch} sleeps")
+        click.echo(paint(f"{about.environment.branch} sleeps"))
 
 
 @click.command()
@@ -69,4 +69,4 @@ def wake_command(branch: str | None, project: str | None, timeout: float | None,
     if as_json:
         print_json(environment_json(environment))
     else:
-        click.echo(environment.url)
+        url(environment.url)

@@ -182,22 +182,24 @@ class Client:
             except docker.errors.NotFound:
                 return b""
 
-    def follow(self, container: str, tail: int | None, after: str = "") -> Iterator[tuple[str, bytes]]:
-        """As `logs`, and then goes on with what the container prints, until it ends.
+    def log_entries(
+        self, container: str, *, follow: bool, tail: int | None, since: str = ""
+    ) -> Iterator[tuple[str, bytes]]:
+        """As `logs`, piece by piece, a piece being a line or a part of a long one; with `follow`, until it ends.
 
-        Each piece, a line or a part of a long one, comes with its time: RFC 3339 in nanoseconds, so that times compare
-        as text. With `after`, one of those, only later pieces come.
+        Each comes with its time: RFC 3339 in nanoseconds, so that times compare as text. `since` is one of those, and
+        leaves out what was printed in the seconds before.
         """
-        since: dict[str, Any] = {"since": int(datetime.fromisoformat(after).timestamp())} if after else {}
+        second: dict[str, Any] = {"since": int(datetime.fromisoformat(since).timestamp())} if since else {}
+        lines = "all" if tail is None else tail
         with _errors("can't follow the container's logs", self.address):
             try:
                 stream: Iterator[bytes] = self._api.logs(
-                    container, stream=True, follow=True, timestamps=True, tail="all" if tail is None else tail, **since
+                    container, stream=True, follow=follow, timestamps=True, tail=lines, **second
                 )
                 for entry in stream:
                     time, _, piece = entry.partition(b" ")
-                    if time.decode() > after:
-                        yield time.decode(), piece
+                    yield time.decode(), piece
             except docker.errors.NotFound:
                 return
             except docker.errors.APIError as error:
@@ -316,10 +318,16 @@ class Client:
                 return None
         return records.read_image(raw)
 
-    def pull(self, reference: str) -> None:
-        """Pulls an image, with the credentials that `docker login` stored."""
+    def pull(self, reference: str, keep_on: Callable[[], None]) -> None:
+        """Pulls an image, with the credentials that `docker login` stored.
+
+        `keep_on` is called as the engine tells of its progress, and may raise to end the pull.
+        """
         with _errors(f"can't pull {reference}", self.address):
-            self._api.pull(reference)
+            for line in self._api.pull(reference, stream=True, decode=True):
+                keep_on()
+                if line.get("error"):
+                    raise EngineError(f"can't pull {reference}: {line['error']}")
 
     def untag(self, reference: str) -> None:
         """Removes an image's name, and the image with its last one. Missing or in use is no error."""

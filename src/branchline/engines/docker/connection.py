@@ -44,7 +44,7 @@ def _arguments_of_context() -> dict[str, Any]:
     """As `ContextAPI.kwargs_from_context` gives them, which takes the default socket where a context is missing."""
     name = os.environ.get("DOCKER_CONTEXT") or get_current_context_name()
     try:
-        known: object = ContextAPI.get_context(name)  # None where there is none, whatever its stub says
+        known = cast("object | None", ContextAPI.get_context(name))  # its stub leaves the None out
         if known is not None:
             return cast("dict[str, Any]", ContextAPI.kwargs_from_context(name))
         problem = f"there is no docker context {name!r}"

@@ -182,7 +182,7 @@ class DockerEngine:
         for record in held.volumes:
             self._client.remove_volume(record.name)
             removed.append(f"record {record.name}")
-        if held.volumes and not held.containers:
+        if held.volumes:  # a record of a failure has a route, too
             self._router.sync(start=False)
         return removed
 

@@ -23,7 +23,7 @@ from branchline.engines.docker.records import Container, ContainerDetails, Image
 from branchline.errors import ReleaseError
 from branchline.settings.application import Health
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
 _PATIENCE = 5.0
 """Seconds after which the user is told what is being waited for."""
 LINES_SHOWN = 20
@@ -97,7 +97,7 @@ def wait_until_healthy(client: Client, probe: Probe, cancellation: Cancellation,
             told = True
             tell(f"still waiting for {probe.rule}: {problem}")
         cancellation.wait(min(pause, max(deadline - now, 0.0)))
-        pause = min(pause * 1.5, _LONGEST_PAUSE)
+        pause = min(pause * 1.25, _LONGEST_PAUSE)
 
 
 def _problem(

@@ -24,8 +24,14 @@ from branchline.settings.platform import PlatformSettings
 if TYPE_CHECKING:
     from branchline.engines.docker.build_log import BuildLog
 
-# https://docs.docker.com/reference/cli/docker/image/tag/: no white space, so nothing can follow it in a Dockerfile.
-_REFERENCE = re.compile(r"[A-Za-z0-9][\w.\-:/@]*")
+_PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(
+    rf"(?:[A-Za-z0-9][A-Za-z0-9.-]*(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?",
+    re.ASCII,
+)
+"""An image's name: https://docs.docker.com/reference/cli/docker/image/tag/. It holds no white space, so nothing can
+follow it in a Dockerfile."""
 
 _NO_SESSION = "no active sessions"
 """How BuildKit ends where a registry wants a token, be it one that anybody gets: it asks the client for it, over a
@@ -42,6 +48,8 @@ _PULL_FAILED = (
     "manifest unknown",
 )
 
+_PREAMBLE = re.compile(r"^failed to solve(?: with frontend \S+)?: (?:failed to create LLB definition: )?")
+"""How BuildKit begins what it has to say."""
 _EXIT_CODE = re.compile(r"(?:exit code: |returned a non-zero code: )(\d+)$")
 """How BuildKit and the classic builder end their word on a step's command."""
 
@@ -113,8 +121,7 @@ class DockerImages:
     def _pull(self, push: Push, reference: str, cancellation: Cancellation, publish: Publish) -> None:
         publish(Output(push.environment, f"pulling {reference}"))
         try:
-            with cancellation.interrupted_by(lambda: None):
-                self._client.pull(reference)
+            self._client.pull(reference, cancellation.check)
         except EngineError as error:
             raise BuildError(
                 error.message, remedy="check the name, and 'docker login' to its registry if it is private"
@@ -214,15 +221,23 @@ def _explained(environment: EnvironmentId, log: BuildLog, text: str) -> Branchli
     """The failure with the step at fault, what it printed, and what to do where that is known."""
     step = f" at {log.failing_step}" if log.failing_step else ""
     remedy = "mend the step, or build it by hand with 'docker build' to see more"
+    text = _PREAMBLE.sub("", text)
     lowered = text.lower()
     ended = _EXIT_CODE.search(text)
     if ended:
         text = f"exit code {ended.group(1)}"
     elif "no space left on device" in lowered:
         text, remedy = "the engine's disk is full", DISK_REMEDY
+    elif _NO_SESSION in lowered:
+        remedy = "builds get no secrets and no ssh yet; build the image elsewhere, and deploy it with --image"
+    elif any(sign in lowered for sign in _PULL_FAILED) and log.failing_step.startswith("resolve image config"):
+        remedy = (
+            "the image of the Dockerfile's '# syntax' line can't be pulled: take the line out, if the engine's own "
+            "syntax will do, or check the network"
+        )
     elif any(sign in lowered for sign in _PULL_FAILED):
         remedy = "the base image can't be pulled: check its name, the network, and 'docker login' for a private one"
-    elif "dockerfile parse error" in lowered or "unknown instruction" in lowered:
+    elif any(sign in lowered for sign in ("dockerfile parse error", "unknown instruction", "dockerfile cannot be")):
         remedy = "mend the Dockerfile"
     elif "target stage" in lowered or "failed to reach build target" in lowered:
         remedy = "build.target in branchline.toml names a stage that the Dockerfile doesn't have"

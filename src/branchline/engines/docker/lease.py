@@ -60,9 +60,7 @@ class FileLease:
                 target=_watch, args=(path, ticket, change, cancellation, gone), name="lease", daemon=True
             ).start()
         try:
-            why = (
-                "another deploy of this branch is running" if isinstance(change, Push) else "its deploy is being ended"
-            )
+            why = "its deploy is being ended" if isinstance(change, Deletion) else "another deploy of it is running"
             lock = _wait_for(path, cancellation, lambda: publish(Waiting(change.environment, why)))
             try:
                 cancellation.check()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 
 from branchline import labels
 from branchline.engines.docker import inventory
 from branchline.engines.docker.client import Client
 from branchline.engines.docker.records import Container
+from branchline.printable import printable
 
 _POLL = 0.2
 """Seconds between two looks at a container that doesn't run."""
@@ -21,57 +22,64 @@ def follow(
 ) -> Iterator[bytes]:
     """What the container prints, and then what those print that `serving` names after it.
 
-    A line that starts with `---` tells of each change: it is not the application's.
+    A line of its own that starts with `---` tells of each change: it is not the application's.
     """
-    position, line_open = "", False
+    log, present = _Log(client, container.id, tail), container
     while True:
-        position, line_open = yield from _read(client, container, tail, position, line_open)
-        present = yield from _wait_until_it_prints(branch, container, serving, line_open)
-        if present is None:
+        yield from log.read()
+        ended, told = time.monotonic(), False
+        while (found := serving()) is not None and found.id == present.id and found.state != "running":
+            if inventory.asleep(found) and not told and time.monotonic() - ended > _ASLEEP_AFTER:
+                told = True
+                yield log.word(f"{branch} sleeps")
+            time.sleep(_POLL)
+        if found is None:
+            yield log.word(f"{branch} was destroyed")
             return
-        tail = None if position else tail
-        if present.id != container.id:
-            yield _word(_release(present), line_open)
-            container, tail, position, line_open = present, None, "", False
+        if found.id != present.id:
+            number, commit = inventory.release_number(found.labels), found.labels.get(labels.COMMIT, "")
+            yield log.word(f"release {number}, commit {commit[:12]}")
+            log, present = _Log(client, found.id, None), found
 
 
-def _read(
-    client: Client, container: Container, tail: int | None, position: str, line_open: bool
-) -> Generator[bytes, None, tuple[str, bool]]:
-    """From the position until the container ends; returns where that was, and whether in the midst of a line."""
-    begun_before = bool(position)
-    for when, piece in client.follow(container.id, tail, position):
-        if begun_before:
-            begun_before = False
-            yield _word("started again", line_open)
-        position, line_open = when, not piece.endswith(b"\n")
-        yield piece
-    return position, line_open
+class _Log:
+    """One container's log, and how far it has been read."""
 
+    def __init__(self, client: Client, container: str, tail: int | None) -> None:
+        self._client = client
+        self._container = container
+        self._tail = tail
+        self._time = ""
+        self._pieces = 0
+        """How many pieces of that very time were read: the parts of a long line have one time."""
+        self._in_a_line = False
 
-def _wait_until_it_prints(
-    branch: str, container: Container, serving: Callable[[], Container | None], line_open: bool
-) -> Generator[bytes, None, Container | None]:
-    """Returns the container whose turn it is to be read, which may be the same one again; None where there is none."""
-    ended, told = time.monotonic(), False
-    while True:
-        present = serving()
-        if present is None:
-            yield _word(f"{branch} has no release any more", line_open and not told)
-            return None
-        if present.id != container.id or present.state == "running":
-            return present
-        if inventory.asleep(present) and not told and time.monotonic() - ended > _ASLEEP_AFTER:
-            told = True
-            yield _word(f"{branch} sleeps", line_open)
-        time.sleep(_POLL)
+    def read(self) -> Iterator[bytes]:
+        """What is new, until the container ends. A later call goes on from there, and says that it started again."""
+        again = bool(self._time)
+        for piece in self._new(follow=True):
+            if again:
+                again = False
+                yield self.word("started again")
+            self._in_a_line = not piece.endswith(b"\n")
+            yield piece
+        for piece in self._new(follow=False):  # the engine's following may end before a last line without an end
+            self._in_a_line = not piece.endswith(b"\n")
+            yield piece
 
+    def word(self, text: str) -> bytes:
+        """A line that is not the container's, below what it printed last."""
+        begin, self._in_a_line = "\n" if self._in_a_line else "", False
+        return f"{begin}--- {printable(text)} ---\n".encode()
 
-def _release(container: Container) -> str:
-    number, commit = inventory.release_number(container.labels), container.labels.get(labels.COMMIT, "")
-    return f"release {number}, commit {commit[:12]}"
-
-
-def _word(text: str, line_open: bool) -> bytes:
-    begin = "\n" if line_open else ""
-    return f"{begin}--- {text} ---\n".encode("utf-8", "surrogateescape")
+    def _new(self, *, follow: bool) -> Iterator[bytes]:
+        known = self._pieces
+        for when, piece in self._client.log_entries(self._container, follow=follow, tail=self._tail, since=self._time):
+            if when < self._time:
+                continue
+            if when == self._time and known:
+                known -= 1
+                continue
+            self._pieces = self._pieces + 1 if when == self._time else 1
+            self._time, self._tail = when, None
+            yield piece

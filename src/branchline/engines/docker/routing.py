@@ -45,7 +45,7 @@ class Routing:
         Raises:
             RouterError: it can't be, for example because the port is taken.
         """
-        if not self.router.status().running:
+        if not self.router.running():
             self.sync()
 
     def sync(self, *, without: frozenset[str] = frozenset(), start: bool = True) -> None:
@@ -55,7 +55,7 @@ class Routing:
         With `start` false, a router that doesn't run is left alone.
         """
         with self.router.lock():
-            if not start and not self.router.status().running:
+            if not start and not self.router.running():
                 return
             ours = {labels.PLATFORM: self._settings.platform}
             containers = [item for item in self._client.containers(ours) if item.id not in without]

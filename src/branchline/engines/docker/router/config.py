@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import shlex
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +39,13 @@ _MAP_LENGTH = 100  # entries; host matchers search longer lists than this in hal
 _PART_LENGTH = 150  # entries; the fastest for 500 to 1,000 hosts
 _STREAM_CLOSE_DELAY = "24h"  # otherwise each reload would end every WebSocket
 _DIAL_TIMEOUT = "1s"  # a stopped container's address doesn't refuse: it times out
+_HANDOVER = "100ms"
+"""How long the server with the old routes goes on beside the one with the new, so that its visitors can be let go."""
+_LET_GO: dict[str, object] = {
+    "match": [{"vars": {"{http.shutting_down}": ["true"]}, "not": [{"header": {"Upgrade": ["*"]}}]}],
+    "handle": [{"handler": "headers", "response": {"deferred": True, "set": {"Connection": ["close"]}}}],
+}
+"""Tells a visitor's kept connection to end with this answer, before the server ends it without one."""
 _UPSTREAM = "upstream"
 _NO_UPSTREAM: dict[str, object] = {"vars": {_UPSTREAM: [""]}}
 _KEEP_UPSTREAM: dict[str, object] = {"handler": "vars", _UPSTREAM: "{branchline.upstream}"}
@@ -78,7 +85,7 @@ def addresses(settings: PlatformSettings, port: int, *, ipv6: bool) -> list[str]
     return [f":{port}"]
 
 
-def listening(settings: PlatformSettings, *, ipv6: bool) -> list[str]:
+def wanted(settings: PlatformSettings, *, ipv6: bool) -> list[str]:
     """Every address that the router listens on."""
     ports = [settings.router.http_port]
     if settings.router.https != "off":
@@ -190,6 +197,7 @@ def _environments(routes: Sequence[Route]) -> dict[str, object]:
     return {
         "automatic_https": {"disable": True},
         "routes": [
+            _LET_GO,
             *_lookup(routes),
             {"match": [_NO_UPSTREAM], "handle": [{"handler": "subroute", "routes": _answers()}]},
             {"handle": [_proxy()]},
@@ -253,19 +261,26 @@ def _acme_certificates(settings: PlatformSettings, hosts: Sequence[str]) -> dict
     return {"automation": {"policies": [{"issuers": [issuer]}]}, "certificates": {"automate": list(hosts)}}
 
 
-def _apps(routes: Sequence[Route], settings: PlatformSettings, *, ipv6: bool) -> dict[str, object]:
+def _apps(
+    routes: Sequence[Route], settings: PlatformSettings, descriptors: Mapping[str, int], *, ipv6: bool
+) -> dict[str, object]:
+    def listen(port: int) -> list[str]:
+        found = addresses(settings, port, ipv6=ipv6)
+        return [f"fd/{descriptors[address]}" if address in descriptors else address for address in found]
+
     router = settings.router
-    http = addresses(settings, router.http_port, ipv6=ipv6)
+    http = listen(router.http_port)
     environments = _environments(routes)
     if router.https == "off":
-        return {"http": {"servers": {ENVIRONMENTS: {"listen": http, "protocols": ["h1", "h2c"], **environments}}}}
+        servers = {ENVIRONMENTS: {"listen": http, "protocols": ["h1", "h2c"], **environments}}
+        return {"http": {"shutdown_delay": _HANDOVER, "servers": servers}}
     if router.http_port == router.https_port:
         raise ConfigurationError(
             f"router.http_port and router.https_port are both {router.http_port}",
             remedy="give one of them another port in platform.toml",
         )
     https: dict[str, object] = {
-        "listen": addresses(settings, router.https_port, ipv6=ipv6),
+        "listen": listen(router.https_port),
         "protocols": ["h1", "h2"],
         "tls_connection_policies": [{}],
         **environments,
@@ -274,6 +289,7 @@ def _apps(routes: Sequence[Route], settings: PlatformSettings, *, ipv6: bool) ->
         "http": {
             "http_port": router.http_port,
             "https_port": router.https_port,
+            "shutdown_delay": _HANDOVER,
             "servers": {ENVIRONMENTS: https, REDIRECT: {"listen": http, **_redirect(router.https_port)}},
         }
     }
@@ -286,11 +302,17 @@ def _apps(routes: Sequence[Route], settings: PlatformSettings, *, ipv6: bool) ->
 
 
 def render(
-    routes: Sequence[Route], settings: PlatformSettings, directory: Path, *, ipv6: bool = True
+    routes: Sequence[Route],
+    settings: PlatformSettings,
+    directory: Path,
+    *,
+    ipv6: bool = True,
+    descriptors: Mapping[str, int] | None = None,
 ) -> dict[str, object]:
     """The whole of Caddy's configuration. The order of the routes makes no difference to it.
 
-    `directory` is where Caddy keeps its files; `ipv6` says whether the machine has the loopback address ::1.
+    `directory` is where Caddy keeps its files; `ipv6` says whether the machine has the loopback address ::1;
+    `descriptors` are the sockets that Caddy has inherited, by the address that each listens on.
 
     Raises:
         ConfigurationError: the settings ask for something that can't be.
@@ -315,5 +337,5 @@ def render(
             }
         },
         "storage": {"module": "file_system", "root": str(directory / "storage")},
-        "apps": _apps(ordered, settings, ipv6=ipv6),
+        "apps": _apps(ordered, settings, descriptors or {}, ipv6=ipv6),
     }

