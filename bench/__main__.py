@@ -59,7 +59,7 @@ def _machine() -> str:
     import docker
 
     from bench.measuring import run
-    from branchline.engines.docker.router.process import find_caddy
+    from branchline.engines.docker.router.program import find_caddy
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     system = platform.freedesktop_os_release()["PRETTY_NAME"]

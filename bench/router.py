@@ -13,7 +13,8 @@ from pathlib import Path
 from bench.load import Wrk, start_server, stop, wait_until_answering, wrk
 from bench.measuring import processor_seconds, ratios, rounds, shown, table, target
 from bench.sandbox import Sandbox, free_port, sandbox
-from branchline.engines.docker.router.process import Router, find_caddy
+from branchline.engines.docker.router.process import Router
+from branchline.engines.docker.router.program import find_caddy
 from branchline.engines.docker.router.routes import Route
 from branchline.environment import State
 from branchline.settings.platform import PlatformSettings

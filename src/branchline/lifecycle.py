@@ -53,6 +53,9 @@ def deploy(
                 platform.engine.fail(push, release, error.message)
                 platform.images.prune(environment.project)
                 publish(Failed(environment, push.commit, error.message, error.details))
+                if present is not None and present.release is not None:
+                    older = present.release
+                    publish(Note(environment, f"release {older.number}, commit {older.commit[:12]}, goes on serving"))
                 raise
             except BaseException:
                 platform.engine.abandon(release)

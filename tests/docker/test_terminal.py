@@ -13,6 +13,7 @@ from tests.docker.app import crashing
 from tests.docker.conftest import Branchline
 from tests.repositories import Repo
 from tests.terminals import Terminal, terminal
+from tests.waiting import eventually
 
 
 @contextmanager
@@ -26,6 +27,12 @@ def typed(
     usual = {"TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
     with terminal(command, cwd=repo.path, env=env | usual, columns=columns, lines=lines) as shown:
         yield shown
+
+
+def asked_for_the_size(shown: Terminal) -> str:
+    """What the shell on the terminal said last when it was asked how large that is."""
+    shown.type("stty size\r")
+    return next((line for line in reversed(shown.lines) if re.fullmatch(r"\d+ \d+", line)), "")
 
 
 @pytest.fixture
@@ -47,8 +54,7 @@ def test_a_shell_has_a_prompt_editing_the_windows_size_and_its_own_ctrl_c(branch
         shown.type("stty size\r")
         shown.shows("\n20 90\n")
         shown.resize(70, 15)
-        shown.type("stty size\r")
-        shown.shows("\n15 70\n")
+        eventually(lambda: asked_for_the_size(shown) == "15 70", "the new size has arrived", interval=0.5)
         shown.type("sleep 1234\r")
         shown.shows("# sleep 1234")
         shown.type("\x03")

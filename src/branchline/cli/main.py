@@ -108,7 +108,7 @@ def main() -> NoReturn:
 def _run() -> int:  # noqa: PLR0911 - one answer an error
     """Runs the command that the arguments name, and reports the error that it ends with; returns the exit code."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="branchline", standalone_mode=False)
     except BranchlineError as error:
         return _report(error.exit_code, error.message, error.remedy, error.details)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -177,7 +177,8 @@ def _report(exit_code: int, message: str, remedy: str, details: Sequence[str] = 
     """Tells the user; with --json, a program too. Returns the exit code."""
     # `exec` hands its arguments on, so there the option is the command's.
     if "--json" in sys.argv and _command() != "exec":
-        failure = {"error": message, "remedy": remedy, "details": list(details), "exit_code": exit_code}
+        said, advice, *lines = map(labels.branch_value, (message, remedy, *details))  # JSON is UTF-8
+        failure = {"error": said, "remedy": advice, "details": lines, "exit_code": exit_code}
         with suppress(OSError):
             click.echo(json.dumps(failure))
     from branchline.cli.output import hang, paint, sign

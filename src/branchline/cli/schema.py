@@ -7,6 +7,7 @@ import click
 
 @click.command()
 @click.argument("file", type=click.Choice(["branchline", "platform"]), default="branchline")
+@click.option("--json", is_flag=True, expose_value=False, help="What it prints is JSON in any case.")
 def schema_command(file: str) -> None:
     """Print the JSON Schema of branchline.toml, or of the operator's platform.toml, for editors."""
     from branchline.cli.output import print_json

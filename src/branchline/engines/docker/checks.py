@@ -17,7 +17,8 @@ from branchline.engines.docker import firewall
 from branchline.engines.docker.client import Client
 from branchline.engines.docker.records import EngineInfo
 from branchline.engines.docker.router import config, listening
-from branchline.engines.docker.router.process import Router, find_caddy
+from branchline.engines.docker.router.process import Router
+from branchline.engines.docker.router.program import find_caddy
 from branchline.errors import BranchlineError, RouterError
 from branchline.settings.platform import PlatformSettings
 
@@ -120,7 +121,7 @@ def _router(settings: PlatformSettings, directory: Path) -> Iterator[Check]:
         yield Check("router", "ok", f"running as process {status.pid}, listening on {', '.join(status.addresses)}")
         return
     yield Check("router", "ok", f"not running; the next deploy starts {caddy}")
-    for address in config.listening(settings, ipv6=listening.has_ipv6_loopback()):
+    for address in config.wanted(settings, ipv6=listening.has_ipv6_loopback()):
         try:
             listening.check(address)
         except RouterError as error:

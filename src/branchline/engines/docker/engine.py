@@ -61,12 +61,12 @@ class DockerEngine:
         for record in held.pending:
             self._client.remove_volume(record.name)
         coming = Release(environment, held.last_number + 1, push.commit, release.now())
-        with self._lease.project(environment.project):
-            self._client.create_volume(
-                f"{release.base(environment)}.{coming.number}.{inventory.PENDING}",
-                release.release_labels(push, coming, self._settings, held.created or coming.created),
-            )
         try:
+            with self._lease.project(environment.project):
+                self._client.create_volume(
+                    f"{release.base(environment)}.{coming.number}.{inventory.PENDING}",
+                    release.release_labels(push, coming, self._settings, held.created or coming.created),
+                )
             if held.serving is None:
                 self._router.sync()
         except BaseException:

@@ -220,7 +220,8 @@ def _context_of(dockerfile: str) -> BinaryIO:
 def _explained(environment: EnvironmentId, log: BuildLog, text: str) -> BranchlineError:
     """The failure with the step at fault, what it printed, and what to do where that is known."""
     step = f" at {log.failing_step}" if log.failing_step else ""
-    remedy = "mend the step, or build it by hand with 'docker build' to see more"
+    by_hand = "build it by hand with 'docker build' to see more"
+    remedy = f"mend the step, or {by_hand}" if log.failing_step else by_hand
     text = _PREAMBLE.sub("", text)
     lowered = text.lower()
     ended = _EXIT_CODE.search(text)
