@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def eventually(condition: Callable[[], T], reason: str, timeout: float = 10, interval: float = 0.05) -> T:
+def eventually(condition: Callable[[], T | None], reason: str, timeout: float = 10, interval: float = 0.05) -> T:
     """Asks until the answer is true, and returns it.
 
     An answer that is an AssertionError, raised by the condition, counts as "not yet". Any other error ends the wait.

@@ -42,7 +42,7 @@ def deploy(
     publish = watch.listening(publish)
     with cancellation.deadline(timeout) as in_time, platform.lease.turn(push, cancellation, publish):
         present = platform.engine.find(environment)
-        _refuse_older(push, present)
+        _refuse_older(push, present, publish)
         with platform.lease.slot(environment, cancellation, publish):
             release = platform.engine.begin(push)
             publish(DeployStarted(environment, push.commit, release.number))
@@ -92,7 +92,7 @@ def _release(
     return platform.engine.run(push, replace(release, image=image), cancellation, publish), False
 
 
-def _refuse_older(push: Push, present: Environment | None) -> None:
+def _refuse_older(push: Push, present: Environment | None, publish: Publish) -> None:
     """An older commit never replaces a newer one, however late its deploy comes."""
     if push.force or push.source is None or present is None or present.release is None:
         return
@@ -102,6 +102,9 @@ def _refuse_older(push: Push, present: Environment | None) -> None:
             f"{push.commit[:12]} of {push.environment.branch} is older than {serving[:12]}, which serves",
             remedy=f"to go back on purpose: branchline rollback {push.environment.branch}, or deploy --force",
         )
+    if not push.source.has(serving):
+        text = f"{serving[:12]}, which serves, is not in this clone: it can't be told whether it is newer"
+        publish(Note(push.environment, text, warning=True))
 
 
 def _undo_if_deleted(platform: Platform, push: Push) -> None:

@@ -29,6 +29,10 @@ class Source(Protocol):
         """
         ...
 
+    def has(self, commit: str) -> bool:
+        """Whether the commit is here. A shallow clone lacks many, and a force-push leaves some behind."""
+        ...
+
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` contains `older`. False where one of them is not known here."""
         ...

@@ -82,7 +82,7 @@ class Branchline:
             process.kill()
             process.communicate()
             raise
-        assert not re.search("^Traceback", err, re.MULTILINE), err
+        assert not re.search("^Traceback|branchline itself failed", err, re.MULTILINE), err
         return Result(process.returncode, out, err)
 
     def __call__(self, *arguments: str, cwd: Path, env: dict[str, str] | None = None, timeout: float = 120) -> Result:

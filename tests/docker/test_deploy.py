@@ -323,3 +323,13 @@ def containers(engine: docker.DockerClient, branchline: Branchline) -> list[str]
     """The platform's containers, stopped ones included."""
     found = engine.api.containers(all=True, filters={"label": f"branchline:platform={branchline.platform}"})
     return [item["Names"][0] for item in found]
+
+
+def test_a_clone_that_lacks_the_commit_that_serves_says_so(branchline: Branchline, shop: Repo) -> None:
+    old = shop.head
+    origin = shop.add_origin()
+    new = shop.commit(files={"version": "main 2"})
+    branchline.deploy(shop)
+    result = branchline("deploy", "--repo", str(origin), "--branch", "main", "--project", "shop", cwd=branchline.state)
+    assert f"warning: {new[:12]}, which serves, is not in this clone" in result.err
+    assert branchline.list(shop.path)[0]["commit"] == old

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import docker
 import pytest
@@ -25,7 +26,7 @@ def host_service() -> Iterator[int]:
         thread.join()
 
 
-def details(engine: docker.DockerClient, branchline: Branchline, branch: str) -> dict[str, object]:
+def details(engine: docker.DockerClient, branchline: Branchline, branch: str) -> Any:
     labels = [f"branchline:platform={branchline.platform}", f"branchline:branch={branch}"]
     (found,) = engine.containers.list(filters={"label": labels})
     return found.attrs

@@ -181,8 +181,8 @@ def start_pebble(tmp_path: Path) -> Iterator[Callable[[RouterSettings], Pebble]]
 def test_an_acme_server_gives_each_host_its_certificate(
     directory: Path, upstream: Callable[[str], Upstream], start_pebble: Callable[[RouterSettings], Pebble]
 ) -> None:
-    ports = {"http_port": free_port(), "https_port": free_port()}
-    pebble = start_pebble(RouterSettings(**ports))
+    http_port, https_port = free_port(), free_port()
+    pebble = start_pebble(RouterSettings(http_port=http_port, https_port=https_port))
     settings = PlatformSettings(
         domain="preview.example.com",
         router=RouterSettings(
@@ -191,7 +191,8 @@ def test_an_acme_server_gives_each_host_its_certificate(
             acme_directory=pebble.directory,
             acme_email="operator@example.com",
             acme_root=str(pebble.root),
-            **ports,
+            http_port=http_port,
+            https_port=https_port,
         ),
     )
     router = Router(settings, directory)

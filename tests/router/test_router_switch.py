@@ -8,11 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, RemoteDisconnected
+from pathlib import Path
 
 import httpx
 import pytest
 
 from branchline.cancellation import Cancellation
+from branchline.engines.docker.router import config
+from branchline.engines.docker.router.admin import Admin
 from branchline.engines.docker.router.process import Router
 from branchline.engines.docker.router.routes import Route
 from branchline.environment import State
@@ -29,9 +32,9 @@ def point(router: Router, server: Upstream) -> None:
         router.apply([Route(HOST, State.READY, server.address)])
 
 
-# A connection that is accepted just as the old server ends, or a kept one that had nothing to ask for a tenth of a second
-# before, may be closed as its next request is on its way. Its client gets no answer at all, and sends the request again
-# (RFC 9112, section 9.3.1), as browsers do.
+# A connection that is accepted just as the old server ends, or a kept one that had nothing to ask for a tenth of a
+# second before, may be closed as its next request is on its way. Its client gets no answer at all, and sends the
+# request again (RFC 9112, section 9.3.1), as browsers do.
 CLOSED_MEANWHILE = (RemoteDisconnected, ConnectionResetError, BrokenPipeError)
 
 
@@ -93,6 +96,24 @@ def test_every_request_is_answered_while_the_upstream_is_switched(
     assert len(answers) > 100
     assert set(answers) == {"one", "two"}
     assert sum(resent for _, resent in results) < 50, "less than one a switch; without the handover it is four and more"
+
+
+def test_connections_are_handed_over_only_where_there_are_any(
+    router: Router, settings: PlatformSettings, directory: Path, upstream: Callable[[str], Upstream]
+) -> None:
+    def listening_on() -> bytes:
+        return Admin(config.socket_path(directory)).get("/config/apps/http/servers/environments/listen")
+
+    servers = [upstream("one"), upstream("two")]
+    point(router, servers[0])
+    before = listening_on()
+    point(router, servers[1])
+    assert listening_on() == before, "nobody is connected, so nobody has to wait"
+    with Visitor(settings.router.http_port, kept=True) as visitor:
+        assert visitor.ask() == "two"
+        point(router, servers[0])
+        assert listening_on() != before
+        assert visitor.ask() == "one"
 
 
 def test_a_slow_request_survives_the_switch_and_the_drain_waits_for_it(

@@ -31,7 +31,7 @@ STRUCTS = {"branchline": Application, "platform": PlatformSettings}
 SCHEMAS = {"branchline": application_schema(), "platform": platform_schema()}
 
 
-def valid(document: object, name: str) -> bool:
+def valid(document: Any, name: str) -> bool:
     """Whether the schema accepts it."""
     return jsonschema.Draft202012Validator(SCHEMAS[name]).is_valid(document)
 

@@ -109,6 +109,10 @@ class Repository:
             return frozenset(self._remote_heads())
         return frozenset(name.removeprefix(_HEADS) for name in self._references(_HEADS))
 
+    def has(self, commit: str) -> bool:
+        """Whether the commit is here."""
+        return self._git.ask("cat-file", "-e", "--end-of-options", f"{commit}^{{commit}}").code == 0
+
     def is_ancestor(self, older: str, newer: str) -> bool:
         """Whether `newer` contains `older`. False where one of them is not known here."""
         return self._git.ask("merge-base", "--is-ancestor", "--end-of-options", older, newer).code == 0

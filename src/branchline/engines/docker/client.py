@@ -35,6 +35,10 @@ _SLOW = 120
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 
 
+class RefusedError(EngineError):
+    """The engine is there, has room, and won't do what it was asked."""
+
+
 @contextmanager
 def _errors(doing: str, address: str) -> Generator[None]:
     """Turns the SDK's errors into ours."""
@@ -44,7 +48,7 @@ def _errors(doing: str, address: str) -> Generator[None]:
         text = str(error.explanation or error)
         if "no space left on device" in text:
             raise EngineError(f"{doing}: the engine's disk is full", remedy=DISK_REMEDY) from error
-        raise EngineError(f"{doing}: {text}", remedy=_LOG_REMEDY if error.is_server_error() else "") from error
+        raise RefusedError(f"{doing}: {text}", remedy=_LOG_REMEDY if error.is_server_error() else "") from error
     except requests.exceptions.ReadTimeout as error:
         raise EngineError(
             f"{doing}: the engine at {address} gave no answer in {_SLOW} s", remedy=_LOG_REMEDY

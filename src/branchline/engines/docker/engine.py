@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from ipaddress import IPv4Network
 
 from branchline import labels
 from branchline.cancellation import Cancellation
 from branchline.engines.docker import inventory, release, subnets
-from branchline.engines.docker.client import Client
+from branchline.engines.docker.client import Client, RefusedError
 from branchline.engines.docker.inventory import Holdings, release_number
 from branchline.engines.docker.lease import FileLease
 from branchline.engines.docker.memory import bytes_in_use
+from branchline.engines.docker.preparation import Preparation
 from branchline.engines.docker.records import Container, ImageDetails
 from branchline.engines.docker.routing import Routing
 from branchline.environment import Environment, EnvironmentId, Release
@@ -33,6 +35,7 @@ class DockerEngine:
         self._settings = settings
         self._lease = lease
         self._router = router
+        self._preparations: dict[EnvironmentId, Preparation[IPv4Network]] = {}
 
     def environments(self, project: str | None = None) -> list[Environment]:
         """Every environment, by project and branch; two calls, however many there are."""
@@ -67,12 +70,21 @@ class DockerEngine:
                     f"{release.base(environment)}.{coming.number}.{inventory.PENDING}",
                     release.release_labels(push, coming, self._settings, held.created or coming.created),
                 )
-            if held.serving is None:
-                self._router.sync()
+            self._preparations[environment] = Preparation(
+                lambda: self._prepare(environment, first=held.serving is None)
+            )
         except BaseException:
             self.abandon(coming)
             raise
         return coming
+
+    def _prepare(self, environment: EnvironmentId, *, first: bool) -> IPv4Network:
+        """What the release needs besides its image: visitors hear that it is being built, and it gets its network."""
+        from branchline.engines.docker import network
+
+        if first:
+            self._router.sync()
+        return network.ensure(self._client, environment, release.base(environment), self._settings.docker.subnets)
 
     def serving(self, push: Push, image: str) -> Environment | None:
         """The environment if its serving container has the digest that a new one would get, and runs."""
@@ -86,7 +98,6 @@ class DockerEngine:
 
     def run(self, push: Push, coming: Release, cancellation: Cancellation, publish: Publish) -> Environment:
         """Start, wait until healthy, switch the route: the rename to `live` is the moment that counts."""
-        from branchline.engines.docker import network
         from branchline.engines.docker.health import Probe, wait_until_healthy
 
         environment, image = push.environment, self._image(coming.image)
@@ -94,9 +105,7 @@ class DockerEngine:
         publish(Note(environment, f"port {port}: {rule}"))
         created = self._held(environment).created or coming.created
         with phase(environment, Phase.START, publish):
-            pool = self._settings.docker.subnets
-            subnet = network.ensure(self._client, environment, release.base(environment), pool)
-            address = str(subnets.address(subnet, coming.number))
+            address = str(subnets.address(self._preparations[environment].result(), coming.number))
             spec = release.container_spec(push, coming, image, self._settings, address, created)
             container = self._client.create(spec)
             self._start(container)
@@ -145,6 +154,8 @@ class DockerEngine:
 
     def abandon(self, coming: Release) -> None:
         """Takes back a release that doesn't serve, or shouldn't, wherever its deploy had got to."""
+        if coming.environment in self._preparations:
+            self._preparations.pop(coming.environment).end()
         held = self._held(coming.environment)
         ours = [item for item in (*held.candidates, *held.live) if release_number(item.labels) == coming.number]
         if any(item in held.live for item in ours):
@@ -317,7 +328,7 @@ class DockerEngine:
     def _start(self, container: str) -> None:
         try:
             self._client.start(container)
-        except EngineError as error:
+        except RefusedError as error:
             raise ReleaseError(
                 error.message,
                 remedy="check the image's CMD and ENTRYPOINT, and that it is for this machine's processor",

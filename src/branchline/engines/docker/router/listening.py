@@ -10,14 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator, Set
 from contextlib import suppress
 from pathlib import Path
 
 from branchline.errors import RouterError
 
 _BACKLOG = 4096  # connections that may wait; the kernel caps it at net.core.somaxconn
-_LISTEN = "0A"  # TCP_LISTEN in <netinet/tcp.h>, as /proc/net/tcp has it
+_ESTABLISHED, _LISTEN = "01", "0A"  # TCP_ESTABLISHED and TCP_LISTEN in <netinet/tcp.h>, as /proc/net/tcp has them
 
 
 def has_ipv6_loopback() -> bool:
@@ -92,6 +92,12 @@ def _explained(error: OSError, host: str, port: int) -> RouterError:
     )
 
 
+def connected(addresses: Iterable[str]) -> bool:
+    """Whether anybody is connected to one of the addresses' ports on this machine."""
+    ports = {int(address.rpartition(":")[2]) for address in addresses}
+    return any(state == _ESTABLISHED and port in ports for state, port, _ in _sockets())
+
+
 def holder(port: int) -> str:
     """The process that listens on a TCP port, in words, as far as this user may know."""
     process = _process_with({f"socket:[{inode}]" for inode in _listening_inodes(port)})
@@ -123,13 +129,17 @@ def _open_files(process: int) -> Iterator[str]:
 
 
 def _listening_inodes(port: int) -> Iterator[str]:
+    return (inode for state, at, inode in _sockets() if state == _LISTEN and at == port)
+
+
+def _sockets() -> Iterator[tuple[str, int, str]]:
+    """The state, local port and inode of each TCP socket of this machine, as proc(5) has them."""
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         if not table.exists():  # no IPv6
             continue
         for line in table.read_text().splitlines()[1:]:
             fields = line.split()
-            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[9]
+            yield fields[3], int(fields[1].rpartition(":")[2], 16), fields[9]
 
 
 def _name(process: int) -> str:

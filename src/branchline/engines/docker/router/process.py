@@ -134,8 +134,11 @@ class Router:
         running = self._admin.get("/config/")
         pairs = self._sockets()
         used = {address: one if f'"fd/{one}"'.encode() in running else other for address, (one, other) in pairs.items()}
-        if msgspec.json.decode(running) != msgspec.json.decode(rendered(used)):
-            self._admin.load(rendered({address: sum(pair) - used[address] for address, pair in pairs.items()}))
+        if msgspec.json.decode(running) == msgspec.json.decode(rendered(used)):
+            return
+        if listening.connected(pairs):
+            used = {address: sum(pair) - used[address] for address, pair in pairs.items()}
+        self._admin.load(rendered(used))  # by the same descriptors, it takes no time: there is nobody to hand over
 
     def in_flight(self, upstream: str) -> int:
         """How many requests the upstream (`address:port`) is answering now; an open WebSocket is one of them.
