@@ -6,6 +6,7 @@ needs to know, it asks for.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -15,8 +16,10 @@ from branchline.errors import (
     BranchlineError,
     BuildError,
     DeletedError,
+    EngineError,
     NotFoundError,
     ReleaseError,
+    RouterError,
     SourceError,
     SupersededError,
     TimedOutError,
@@ -45,21 +48,23 @@ def deploy(
         _refuse_older(push, present, publish)
         with platform.lease.slot(environment, cancellation, publish):
             release = platform.engine.begin(push)
-            publish(DeployStarted(environment, push.commit, release.number))
             try:
+                publish(DeployStarted(environment, push.commit, release.number))
                 serving, unchanged = _release(platform, push, release, publish, cancellation)
                 in_time.set()
-            except (BuildError, ReleaseError, TimedOutError) as error:
-                platform.engine.fail(push, release, error.message)
-                platform.images.prune(environment.project)
+            except (BuildError, ReleaseError, TimedOutError, EngineError, RouterError) as error:
+                with suppress(BranchlineError):  # where the engine is what fails, the first error is the one to tell
+                    platform.engine.fail(push, release, error.message)
+                    platform.images.prune(environment.project)
                 publish(Failed(environment, push.commit, error.message, error.details))
                 if present is not None and present.release is not None:
                     older = present.release
                     publish(Note(environment, f"release {older.number}, commit {older.commit[:12]}, goes on serving"))
                 raise
             except BaseException:
-                platform.engine.abandon(release)
-                platform.images.prune(environment.project)
+                with suppress(BranchlineError):
+                    platform.engine.abandon(release)
+                    platform.images.prune(environment.project)
                 raise
         _undo_if_deleted(platform, push)
         ready = Ready(
@@ -97,7 +102,10 @@ def _refuse_older(push: Push, present: Environment | None, publish: Publish) -> 
     if push.force or push.source is None or present is None or present.release is None:
         return
     serving = present.release.commit
-    if serving != push.commit and push.source.is_ancestor(push.commit, serving):
+    if serving == push.commit or push.source.is_ancestor(serving, push.commit):
+        return
+    # After a force-push, and in a shallow clone, history doesn't tell; where the branch is now does.
+    if push.source.is_ancestor(push.commit, serving) or _is_at(push, serving):
         raise SupersededError(
             f"{push.commit[:12]} of {push.environment.branch} is older than {serving[:12]}, which serves",
             remedy=f"to go back on purpose: branchline rollback {push.environment.branch}, or deploy --force",
@@ -105,6 +113,14 @@ def _refuse_older(push: Push, present: Environment | None, publish: Publish) -> 
     if not push.source.has(serving):
         text = f"{serving[:12]}, which serves, is not in this clone: it can't be told whether it is newer"
         publish(Note(push.environment, text, warning=True))
+
+
+def _is_at(push: Push, commit: str) -> bool:
+    """Whether the branch is at this commit now; not where that can't be asked."""
+    try:
+        return push.source is not None and push.source.tip(push.environment.branch) == commit
+    except SourceError:
+        return False
 
 
 def _undo_if_deleted(platform: Platform, push: Push) -> None:
@@ -157,11 +173,14 @@ def rollback(
     """
     watch = Stopwatch()
     publish = watch.listening(publish)
-    with cancellation.deadline(timeout), platform.lease.turn(Adjustment(environment), cancellation, publish):
+    turn = platform.lease.turn(Adjustment(environment), cancellation, publish)
+    with cancellation.deadline(timeout) as in_time, turn:
         serving = platform.engine.rollback(environment, cancellation, publish)
+        in_time.set()
         number = serving.release.number if serving.release else 0
         ready = Ready(environment, serving.url, serving.commit, number, watch.read())
         publish(ready)
+        _retire(platform, environment, publish, cancellation)
     return ready
 
 
@@ -225,17 +244,19 @@ def reap(
     platform: Platform,
     items: list[Reapable],
     source: Source | None,
+    now: datetime,
     publish: Publish,
     cancellation: Cancellation,
 ) -> dict[Reapable, tuple[str, ...]]:
     """Removes them; returns what each had.
 
-    A branch may have come back since it was listed, so `source` is asked once more when nobody else has its turn.
+    A branch may have come back or been deployed since it was listed, so that is asked once more, when nobody else has
+    its turn.
     """
     removed: dict[Reapable, tuple[str, ...]] = {}
     for item in items:
         with platform.lease.turn(Adjustment(item.environment), cancellation, publish):
-            if item.branch_gone and source is not None and item.environment.branch in source.branches():
+            if item.whole and not _still_reapable(platform, item, source, now):
                 continue
             remains = (
                 platform.engine.destroy(item.environment) if item.whole else platform.engine.sweep(item.environment)
@@ -245,6 +266,13 @@ def reap(
     for project in platform.images.projects():
         platform.images.prune(project)
     return removed
+
+
+def _still_reapable(platform: Platform, item: Reapable, source: Source | None, now: datetime) -> bool:
+    if item.branch_gone:
+        return source is None or item.environment.branch not in source.branches()
+    found = platform.engine.find(item.environment)
+    return found is not None and found.expires is not None and found.expires <= now
 
 
 def require(platform: Platform, environment: EnvironmentId) -> Environment:

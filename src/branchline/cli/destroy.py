@@ -87,12 +87,13 @@ def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: 
         click.echo("no repository here: only expired environments and leftovers are looked at", err=True)
     name = project_of(source, project) if source is not None else project
     platform = assemble(settings)
-    items = lifecycle.reapable(platform, name, source, datetime.now(UTC))
+    now = datetime.now(UTC)
+    items = lifecycle.reapable(platform, name, source, now)
     if dry_run:
         removed = {item: item.resources for item in items}
     else:
         with progress(quiet=True) as publish:
-            removed = lifecycle.reap(platform, items, source, publish, Cancellation())
+            removed = lifecycle.reap(platform, items, source, now, publish, Cancellation())
     if as_json:
         print_json([_json(item.environment, resources) | {"why": item.why} for item, resources in removed.items()])
         return

@@ -93,6 +93,8 @@ class DockerEngine:
             return None
         if held.serving.labels.get(labels.CONFIGURATION) != release.configuration(push, details, self._settings):
             return None
+        if not release.lives_long_enough(inventory.expires(held.serving.labels), self._settings):
+            return None
         self._router.sync()  # the deploy that started it may have been killed before it got to that
         return inventory.environment(held, self._settings, lambda _: False)
 
@@ -103,9 +105,13 @@ class DockerEngine:
         environment, image = push.environment, self._image(coming.image)
         port, rule = release.choose_port(push.application, image)
         publish(Note(environment, f"port {port}: {rule}"))
-        created = self._held(environment).created or coming.created
+        held = self._held(environment)
+        created = held.created or coming.created
         with phase(environment, Phase.START, publish):
-            address = str(subnets.address(self._preparations[environment].result(), coming.number))
+            taken = {item.address for item in held.containers}
+            subnet = self._preparations[environment].result()
+            addresses = (str(subnets.address(subnet, coming.number + more)) for more in range(len(taken) + 1))
+            address = next(address for address in addresses if address not in taken)
             spec = release.container_spec(push, coming, image, self._settings, address, created)
             container = self._client.create(spec)
             self._start(container)
@@ -121,7 +127,12 @@ class DockerEngine:
         )
         with phase(environment, Phase.HEALTHY, publish, probe.rule):
             try:
-                wait_until_healthy(self._client, probe, cancellation, lambda text: publish(Note(environment, text)))
+                wait_until_healthy(
+                    self._client,
+                    probe,
+                    cancellation,
+                    lambda text: publish(Note(environment, redact(text, push.secrets))),
+                )
             except ReleaseError as error:
                 raise _without_secrets(error, push.secrets) from error
         cancellation.check()
@@ -142,7 +153,10 @@ class DockerEngine:
         for record in held.volumes:
             if release_number(record.labels) <= release_number(held.serving.labels):
                 self._client.remove_volume(record.name)
-        for old in held.live[:-1]:
+        replaced = [*held.live[:-1], *(item for item in held.previous if item.state == "running")]
+        if replaced:
+            self._router.sync()  # whoever replaced them may have been killed before it got to that
+        for old in replaced:
             self._router.drain(old, cancellation)
             self._client.stop(old.id, _stop_timeout(old))
         kept = held.live[-2:-1] or held.previous[-1:]
@@ -159,7 +173,8 @@ class DockerEngine:
         held = self._held(coming.environment)
         ours = [item for item in (*held.candidates, *held.live) if release_number(item.labels) == coming.number]
         if any(item in held.live for item in ours):
-            self._router.sync(without=frozenset(item.id for item in ours))
+            with suppress(BranchlineError):  # it may be what failed, and the release has to go all the same
+                self._router.sync(without=frozenset(item.id for item in ours))
         for container in ours:
             self._client.remove(container.id)
         for record in held.pending:
@@ -200,12 +215,13 @@ class DockerEngine:
     def rollback(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> Environment:
         """The previous release's container was only stopped, so it comes back as it was, secrets included."""
         held = self._held(environment)
-        if not held.previous or held.serving is None:
+        earlier = held.previous or held.live[:-1]  # the latter where a rollback was killed between its two renames
+        if not earlier or held.serving is None:
             raise NotFoundError(
                 f"{environment.branch} has no previous release to go back to",
                 remedy="only a release that has served is kept, and only the last one; deploy an older commit instead",
             )
-        present, previous = held.serving, held.previous[-1]
+        present, previous = held.serving, earlier[-1]
         try:
             with phase(environment, Phase.START, publish):
                 self._start(previous.id)
@@ -214,12 +230,10 @@ class DockerEngine:
             self._client.stop(previous.id, _stop_timeout(previous))
             raise
         with phase(environment, Phase.ROUTE, publish):
-            self._client.rename(previous.id, release.container_name(previous, inventory.LIVE))
+            if held.previous:
+                self._client.rename(previous.id, release.container_name(previous, inventory.LIVE))
             self._client.rename(present.id, release.container_name(present, inventory.PREVIOUS))
             self._router.sync()
-        with phase(environment, Phase.RETIRE, publish):
-            self._router.drain(present, cancellation)
-            self._client.stop(present.id, _stop_timeout(present))
         return self._existing(environment)
 
     def sleep(self, environment: EnvironmentId) -> None:
@@ -229,10 +243,15 @@ class DockerEngine:
         self._router.sync()
 
     def wake(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> None:
-        """Starts the serving container again."""
+        """Starts the serving container again; one that doesn't become healthy is stopped again."""
         serving = self._serving(environment)
-        self._start(serving.id)
-        self._wait_for(serving, cancellation, publish)
+        try:
+            self._start(serving.id)
+            self._wait_for(serving, cancellation, publish)
+        except BaseException:
+            if inventory.asleep(serving):
+                self._client.stop(serving.id, _stop_timeout(serving))
+            raise
         self._router.sync()
 
     def leftovers(self) -> dict[EnvironmentId, list[str]]:
@@ -346,8 +365,8 @@ class DockerEngine:
     def _refuse_taken_host(self, push: Push) -> None:
         """Two environments of one host would take turns at serving it; two branches of one slug share every name."""
         host = release.host(push, self._settings)
-        for container in self._client.containers({labels.PLATFORM: self._settings.platform, labels.HOST: host}):
-            owner = inventory.environment_id(container.labels)
+        ours = {labels.PLATFORM: self._settings.platform, labels.HOST: host}
+        for owner in inventory.holdings(self._client.containers(ours), self._client.volumes(ours)):
             if owner != push.environment:
                 raise ConfigurationError(
                     f"{host} belongs to the branch {owner.branch} of {owner.project}",

@@ -92,6 +92,7 @@ class DockerImages:
         """See `ports.Images.prune`. No deploy can begin between the look at what is in use and the removal."""
         ours = {labels.PLATFORM: self._settings.platform, labels.PROJECT: project}
         removed: list[str] = []
+        repository = naming.image_repository(self._settings.platform, project)  # others' names are theirs
         with self._lease.project(project):
             wanted = {
                 record.labels.get(labels.COMMIT)
@@ -100,7 +101,8 @@ class DockerImages:
             }
             for image in self._client.images(ours):
                 if image.labels.get(labels.COMMIT) not in wanted:
-                    for reference in image.references or (image.id,):
+                    ours_only = tuple(name for name in image.references if name.startswith(f"{repository}:"))
+                    for reference in ours_only or (() if image.references else (image.id,)):
                         self._client.untag(reference)
                         removed.append(f"image {reference}")
         return removed
@@ -114,9 +116,11 @@ class DockerImages:
         pulled = self._client.image(push.image) is None
         if pulled:
             self._pull(push, push.image, cancellation, publish)
-        self._build(push, lambda: _context_of(f"FROM {push.image}\n"), Build(), reference, cancellation, publish)
-        if pulled:  # its layers live on under our name; the name it came under would be left for ever
-            self._client.untag(push.image)
+        try:
+            self._build(push, lambda: _context_of(f"FROM {push.image}\n"), Build(), reference, cancellation, publish)
+        finally:
+            if pulled:  # its layers live on under our name; the name it came under would be left for ever
+                self._client.untag(push.image)
 
     def _pull(self, push: Push, reference: str, cancellation: Cancellation, publish: Publish) -> None:
         publish(Output(push.environment, f"pulling {reference}"))
@@ -238,7 +242,7 @@ def _explained(environment: EnvironmentId, log: BuildLog, text: str) -> Branchli
         )
     elif any(sign in lowered for sign in _PULL_FAILED):
         remedy = "the base image can't be pulled: check its name, the network, and 'docker login' for a private one"
-    elif any(sign in lowered for sign in ("dockerfile parse error", "unknown instruction", "dockerfile cannot be")):
+    elif any(sign in lowered for sign in ("dockerfile parse error", "unknown instruction", "cannot be empty")):
         remedy = "mend the Dockerfile"
     elif "target stage" in lowered or "failed to reach build target" in lowered:
         remedy = "build.target in branchline.toml names a stage that the Dockerfile doesn't have"

@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from branchline import labels
+from branchline import labels, naming
 from branchline.engines.docker.records import Container, Volume
 from branchline.environment import Environment, EnvironmentId, Release, State
 from branchline.errors import NotFoundError
@@ -94,8 +94,14 @@ def environment_id(of: Mapping[str, str]) -> EnvironmentId:
 
 
 def holdings(containers: Iterable[Container], volumes: Iterable[Volume]) -> dict[EnvironmentId, Holdings]:
-    """Sorts all that the platform has by environment and role."""
+    """Sorts all that the platform has by environment and role.
+
+    Labels alone don't make a container ours: one that somebody starts from our image inherits the image's. Its name
+    has to be the one that is computed, too.
+    """
     found: dict[EnvironmentId, Holdings] = {}
+    containers = [item for item in containers if _is_ours(item)]
+    volumes = [item for item in volumes if _is_ours(item)]
 
     def of(item: Container | Volume) -> Holdings:
         environment = environment_id(item.labels)
@@ -148,7 +154,7 @@ def environment(
         url=url(host, settings),
         state=state,
         created=_time(anchor.labels.get(labels.CREATED, "")),
-        expires=_time(anchor.labels[labels.EXPIRES]) if anchor.labels.get(labels.EXPIRES) else None,
+        expires=expires(anchor.labels),
         release=_release(held.id, serving) if serving else None,
         previous=_release(held.id, held.previous[-1]) if held.previous else None,
         pending=_release(held.id, pending) if pending else None,
@@ -173,6 +179,13 @@ def nothing_serves(environment: EnvironmentId, found: Environment | None) -> Not
         f"{branch} has no release that serves: {found.reason}",
         remedy=f"deploy it again to see the last lines that it prints: branchline deploy --branch {branch}",
     )
+
+
+def expires(of: Mapping[str, str]) -> datetime | None:
+    """When the environment's time is up; None for never, and for what can't be read."""
+    with suppress(ValueError):
+        return datetime.fromisoformat(of.get(labels.EXPIRES, ""))
+    return None
 
 
 def url(host: str, settings: PlatformSettings) -> str:
@@ -203,6 +216,11 @@ def _state(
     if failed is not None:
         return State.FAILED, failed.labels.get(labels.REASON, "")
     return State.FAILED, "its deploy was interrupted; deploy it again, or destroy it"
+
+
+def _is_ours(item: Container | Volume) -> bool:
+    owner = environment_id(item.labels)
+    return bool(owner.branch) and item.name.startswith(f"{naming.resource(owner.platform, owner.project, owner.slug)}.")
 
 
 def _role(name: str) -> str:

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -53,15 +54,19 @@ class FileLease:
     def turn(self, change: Change, cancellation: Cancellation, publish: Publish) -> Generator[None]:
         """See `ports.Lease.turn`."""
         path = self._path(change.environment)
+        deleting = path.with_suffix(".deleting")
         ticket = 0 if isinstance(change, Adjustment) else self._announce(change, path)
         gone = threading.Event()
+        pending = _share(deleting) if isinstance(change, Deletion) else None
         if isinstance(change, Push):
             threading.Thread(
                 target=_watch, args=(path, ticket, change, cancellation, gone), name="lease", daemon=True
             ).start()
         try:
             why = "its deploy is being ended" if isinstance(change, Deletion) else "another deploy of it is running"
-            lock = _wait_for(path, cancellation, lambda: publish(Waiting(change.environment, why)))
+            # A deletion that came before this push has its turn before it, or it would remove what the push made.
+            first = deleting if isinstance(change, Push) else None
+            lock = _wait_for(path, cancellation, lambda: publish(Waiting(change.environment, why)), first)
             try:
                 cancellation.check()
                 yield
@@ -71,6 +76,9 @@ class FileLease:
         finally:
             gone.set()
             self._forget(path, ticket)
+            if pending is not None:
+                deleting.unlink(missing_ok=True)
+                os.close(pending)
 
     @contextmanager
     def slot(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> Generator[None]:
@@ -101,17 +109,7 @@ class FileLease:
 
     def held(self, environment: EnvironmentId) -> bool:
         """Whether some process has its turn at the environment now."""
-        try:
-            lock = os.open(self._path(environment, create=False), os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
-        return False
+        return _is_held(self._path(environment, create=False), fcntl.LOCK_SH)
 
     def _announce(self, change: Push | Deletion, path: Path) -> int:
         """Puts the change down as the latest one; returns its ticket. An older commit than the present one gives up."""
@@ -128,7 +126,7 @@ class FileLease:
                 and change.source.is_ancestor(commit, latest.commit)
             ):
                 raise superseded(change, latest.commit)
-            ticket = (latest.ticket if latest else 0) + 1
+            ticket = max(latest.ticket if latest else 0, time.monotonic_ns()) + 1
             note = _Note(ticket, commit, os.getpid(), _started(os.getpid()))
             scratch = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}")
             try:
@@ -188,10 +186,34 @@ def _watch(path: Path, ticket: int, push: Push, cancellation: Cancellation, gone
         return
 
 
-def _wait_for(path: Path, cancellation: Cancellation, when_waiting: Callable[[], None]) -> int:
+def _share(path: Path) -> int:
+    """Holds the file's lock together with others that do the same."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_SH)
+    return lock
+
+
+def _is_held(path: Path, kind: int) -> bool:
+    """Whether some process holds the file's lock so that one of this kind can't be had."""
+    try:
+        lock = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _wait_for(
+    path: Path, cancellation: Cancellation, when_waiting: Callable[[], None], first: Path | None = None
+) -> int:
     """Locks the file, and says so once if it has to wait for that."""
     told = False
-    while (lock := _try(path)) is None:
+    while (first is not None and _is_held(first, fcntl.LOCK_EX)) or (lock := _try(path)) is None:
         if not told:
             told = True
             when_waiting()

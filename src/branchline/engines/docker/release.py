@@ -137,6 +137,13 @@ def _environment_variables(
     return {**given, **push.env}
 
 
+def lives_long_enough(expires: datetime | None, settings: PlatformSettings) -> bool:
+    """Whether a release that serves already needn't be started anew for the sake of its time: half of it is left."""
+    if not settings.lifetime or expires is None:
+        return expires is None and not settings.lifetime
+    return expires - now() > timedelta(hours=settings.lifetime) / 2
+
+
 def now() -> datetime:
     """The present, to the second, with its zone."""
     return datetime.now(UTC).replace(microsecond=0)

@@ -109,5 +109,5 @@ def routes(
         state, target = environment.state, ""
         if held.serving is not None and not inventory.asleep(held.serving):
             state, target = State.READY, upstream(held.serving)
-        listed.append(Route(environment.host, state, target, held.id.branch, held.id.project))
-    return listed
+        listed.append(Route(environment.host, state, target, labels.branch_value(held.id.branch), held.id.project))
+    return sorted(listed, key=lambda route: route.state is State.READY)  # of two for one host, the last one counts
