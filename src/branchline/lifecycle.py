@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from branchline import naming
 from branchline.cancellation import Cancellation
 from branchline.environment import Environment, EnvironmentId, Release
 from branchline.errors import (
@@ -210,10 +211,19 @@ class Reapable:
     branch_gone: bool = False
 
 
-def reapable(platform: Platform, project: str | None, source: Source | None, now: datetime) -> list[Reapable]:
+def comes_from(environment: Environment, source: Source) -> bool:
+    """Whether the environment's branch is of this repository, as far as it is known where it comes from."""
+    theirs = environment.repository
+    return not theirs or naming.repository_key(theirs) == naming.repository_key(source.url)
+
+
+def reapable(
+    platform: Platform, project: str | None, source: Source | None, now: datetime, *, any_repository: bool = False
+) -> list[Reapable]:
     """What is to be removed: environments whose branch is gone or whose time is up, and leftovers of dead deploys.
 
-    `project` is the project whose branches `source` has; only its environments are held against them.
+    `project` is the project whose branches `source` has. Only its environments are held against them, and of those only
+    the ones that come from that repository, unless `any_repository` says that it is the same by another name.
 
     Raises:
         SourceError: the branches can't be listed, or there are none. That is never taken for "all are gone".
@@ -226,7 +236,8 @@ def reapable(platform: Platform, project: str | None, source: Source | None, now
             remedy="if that is right, remove the environments by name: branchline destroy BRANCH",
         )
     for environment in platform.engine.environments():
-        mine = project is not None and environment.id.project == project
+        mine = source is not None and environment.id.project == project
+        mine = mine and (any_repository or (source is not None and comes_from(environment, source)))
         if mine and branches is not None and environment.id.branch not in branches:
             found.append(Reapable(environment.id, "its branch is gone", whole=True, branch_gone=True))
         elif environment.expires is not None and environment.expires <= now:

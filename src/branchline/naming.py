@@ -85,6 +85,22 @@ def host(pattern: str, slug: str, project: str, domain: str) -> str:
     return f"{pattern.format(slug=slug, project=project)}.{domain}"
 
 
+def repository_key(url: str) -> str:
+    """What the URLs of one repository have in common, whichever way it is reached: `host/path`, or a path.
+
+    `https://forge.example/team/shop.git`, `ssh://git@forge.example:22/team/shop` and `git@forge.example:team/shop.git`
+    are one.
+    """
+    without_scheme = re.sub(r"^[a-z+]+://", "", url)
+    if "@" in without_scheme.partition("/")[0]:
+        without_scheme = without_scheme.partition("@")[2]
+    host, _, path = without_scheme.partition("/")
+    host, _, scp_path = host.partition(":")
+    if scp_path and not scp_path.isdecimal():
+        path = f"{scp_path}/{path}" if path else scp_path
+    return f"{host.lower()}/{path.strip('/')}".removesuffix(".git")
+
+
 def resource(platform: str, project: str, slug: str) -> str:
     """The name that every resource of an environment starts with. No part holds a dot, so it can't be ambiguous."""
     return f"branchline.{platform}.{project}.{slug}"

@@ -104,6 +104,18 @@ def test_reap_never_looks_at_other_projects_branches(branchline: Branchline, sho
     assert len(branchline.list(shop.path)) == 1
 
 
+def test_reap_leaves_another_repository_of_the_same_name_alone(
+    branchline: Branchline, shop: Repo, repository: Callable[..., Repo]
+) -> None:
+    shop.branch("feature")
+    branchline.deploy(shop, "--branch", "feature")
+    namesake = repository({"README": "another one"}, name="elsewhere/shop")
+    looked = branchline("reap", cwd=namesake.path)
+    assert "nothing to remove" in looked.out
+    assert f"left alone: 1 of shop that come from {shop.path}" in looked.err
+    assert "its branch is gone" in branchline("reap", "--dry-run", "--project", "shop", cwd=namesake.path).out
+
+
 def test_reap_removes_what_has_expired(branchline: Branchline, shop: Repo) -> None:
     deployed = branchline.deploy(shop, env={"BRANCHLINE_LIFETIME": "0.0001"})
     assert deployed["expires"]

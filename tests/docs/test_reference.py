@@ -78,7 +78,7 @@ def test_the_json_has_the_documented_shapes(branchline: Branchline, shop: Repo) 
     check(listed, "Environment")
     back = asked("rollback", "main")
     check(back, "Environment", "Rollback")
-    assert set(back["seconds"]) == {"start", "healthy", "route", "retire", "total"}
+    assert set(back["seconds"]) == {"start", "healthy", "route", "total"}
 
     check(asked("sleep", "main"), "Environment")
     check(asked("wake", "main"), "Environment")

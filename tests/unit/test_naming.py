@@ -284,3 +284,22 @@ def test_image_repositories_are_unambiguous(platform: str, project: str, other: 
 def test_any_text_has_a_digest_of_its_own(one: str, other: str) -> None:
     assert (naming.digest(one, 64) == naming.digest(other, 64)) == (one == other)
     assert re.fullmatch(r"[0-9a-f]{7}", naming.digest(one, 7))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://Forge.example/team/shop.git",
+        "https://forge.example/team/shop",
+        "ssh://git@forge.example:22/team/shop.git",
+        "git@forge.example:team/shop.git",
+        "https://user@forge.example/team/shop/",
+    ],
+)
+def test_one_repository_has_one_key_however_it_is_reached(url: str) -> None:
+    assert naming.repository_key(url) == "forge.example/team/shop"
+
+
+def test_paths_and_file_urls_of_one_repository_have_one_key() -> None:
+    assert naming.repository_key("/srv/git/shop.git") == naming.repository_key("file:///srv/git/shop.git")
+    assert naming.repository_key("/srv/git/shop.git") != naming.repository_key("/srv/git/other.git")

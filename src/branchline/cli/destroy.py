@@ -15,7 +15,7 @@ from branchline.cli.progress import progress
 from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError, NotFoundError
 from branchline.platform import assemble
-from branchline.ports import Platform
+from branchline.ports import Platform, Source
 from branchline.printable import printable
 from branchline.settings.reading import read_platform
 
@@ -88,7 +88,9 @@ def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: 
     name = project_of(source, project) if source is not None else project
     platform = assemble(settings)
     now = datetime.now(UTC)
-    items = lifecycle.reapable(platform, name, source, now)
+    items = lifecycle.reapable(platform, name, source, now, any_repository=project is not None)
+    if source is not None and name is not None and project is None:
+        _say_what_comes_from_elsewhere(platform, name, source)
     if dry_run:
         removed = {item: item.resources for item in items}
     else:
@@ -118,6 +120,17 @@ def _say_what_there_is(platform: Platform, environment: EnvironmentId) -> None:
         lifecycle.require(platform, environment)
     except NotFoundError as error:
         hang("  ", error.remedy, err=True)
+
+
+def _say_what_comes_from_elsewhere(platform: Platform, project: str, source: Source) -> None:
+    """Two repositories of one name must not reap each other's environments."""
+    from branchline import lifecycle
+
+    found = [item for item in platform.engine.environments(project) if not lifecycle.comes_from(item, source)]
+    if found:
+        others = ", ".join(sorted({item.repository for item in found}))
+        click.echo(f"left alone: {len(found)} of {project} that come from {printable(others)}", err=True)
+        hang("  ", f"if that is this repository by another name: branchline reap --project {project}", err=True)
 
 
 def _say(title: str, resources: tuple[str, ...], otherwise: str) -> None:

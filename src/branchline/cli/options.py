@@ -121,4 +121,6 @@ def target(branch: str | None, project: str | None) -> Target:
         branch = repository.current_branch() if repository else None
     if branch is None:
         raise ConfigurationError("which branch? None is checked out here", remedy="give the branch's name")
-    return Target(settings, EnvironmentId(settings.platform, project_of(repository, project), branch))
+    known = repository is not None and repository.knows(branch)  # the branch may name another project than HEAD does
+    commit = repository.resolve(branch) if repository is not None and known else None
+    return Target(settings, EnvironmentId(settings.platform, project_of(repository, project, commit), branch))
