@@ -24,6 +24,8 @@ HEALTH = "branchline:health"
 """The release's health settings as JSON, so that it can be woken or rolled back to without its repository."""
 GRACE = "branchline:grace"
 STOP_TIMEOUT = "branchline:stop-timeout"
+SECRETS = "branchline:secrets"
+"""The names, never the values, of the variables whose values are not to be shown."""
 CONFIGURATION = "branchline:configuration"
 """A digest of all that the release was started with, so that an unchanged deploy can be told from a changed one."""
 

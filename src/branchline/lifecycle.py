@@ -147,7 +147,7 @@ def _retire(platform: Platform, environment: EnvironmentId, publish: Publish, ca
     except (SupersededError, DeletedError):
         pass  # whoever comes next is waiting for the turn, and retires this too
     except BranchlineError as error:
-        publish(Note(environment, f"the old release is not all gone yet: {error.message}", warning=True))
+        publish(Note(environment, f"not all is cleaned up yet: {error.message}", warning=True))
 
 
 def destroy(

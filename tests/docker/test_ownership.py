@@ -95,3 +95,19 @@ def test_twenty_nine_releases_later_the_address_is_still_free(
     assert branchline.deploy(shop)["release"]["number"] == 30
     assert branchline.get(url).text == "main 30"
     assert httpx.URL(url).host == "main--shop.localhost"
+
+
+def test_a_rollback_that_fails_shows_no_secret(branchline: Branchline, shop: Repo, python_base: str) -> None:
+    once = (
+        "[ -e /ran ] && echo the password is $PASSWORD && exit 5; touch /ran; exec python3 /app/server.py 0.0.0.0 8000"
+    )
+    secret = {"branchline.toml": 'env_files = [".env"]\n', ".gitignore": ".env\n"}
+    shop.write({".env": "PASSWORD=correct-horse\n"})
+    shop.commit(files=app(python_base, "one", more=f'ENTRYPOINT ["sh", "-c", "{once}"]') | secret)
+    branchline.deploy(shop)
+    shop.commit(files=app(python_base, "two"))
+    branchline.deploy(shop)
+    failed = branchline.try_("rollback", "main", "--json", cwd=shop.path)
+    assert failed.code == 1
+    assert set(failed.json["details"]) == {"the server starts", "the password is [secret]"}
+    assert "correct-horse" not in failed.out + failed.err

@@ -171,6 +171,13 @@ class Client:
                 return None
         return records.read_details(raw)
 
+    def variables(self, container: str) -> dict[str, str]:
+        """The container's environment variables."""
+        with _errors("can't inspect the container", self.address):
+            raw: dict[str, Any] = self._api.inspect_container(container)
+        pairs = (str(item).partition("=") for item in raw["Config"].get("Env") or ())
+        return {name: value for name, _, value in pairs}
+
     def stop(self, container: str, timeout: int) -> None:
         """SIGTERM, and SIGKILL after `timeout` seconds. A container that is gone or stopped is no error."""
         with _errors("can't stop the container", self.address), suppress(docker.errors.NotFound):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Network
+from typing import TYPE_CHECKING
 
 from branchline import labels
 from branchline.cancellation import Cancellation
@@ -23,6 +24,9 @@ from branchline.phases import phase
 from branchline.ports import Push
 from branchline.redaction import redact
 from branchline.settings.platform import PlatformSettings
+
+if TYPE_CHECKING:
+    from branchline.engines.docker.health import Probe
 
 _REASON_LENGTH = 500
 
@@ -100,7 +104,7 @@ class DockerEngine:
 
     def run(self, push: Push, coming: Release, cancellation: Cancellation, publish: Publish) -> Environment:
         """Start, wait until healthy, switch the route: the rename to `live` is the moment that counts."""
-        from branchline.engines.docker.health import Probe, wait_until_healthy
+        from branchline.engines.docker.health import Probe
 
         environment, image = push.environment, self._image(coming.image)
         port, rule = release.choose_port(push.application, image)
@@ -124,17 +128,9 @@ class DockerEngine:
             health=push.application.health,
             command=image.healthcheck if push.application.health.path is None else (),
             memory=push.application.limits.memory,
+            secrets=push.secrets,
         )
-        with phase(environment, Phase.HEALTHY, publish, probe.rule):
-            try:
-                wait_until_healthy(
-                    self._client,
-                    probe,
-                    cancellation,
-                    lambda text: publish(Note(environment, redact(text, push.secrets))),
-                )
-            except ReleaseError as error:
-                raise _without_secrets(error, push.secrets) from error
+        self._wait(environment, probe, cancellation, publish)
         cancellation.check()
         with phase(environment, Phase.ROUTE, publish):
             self._client.keep_running(container)
@@ -158,7 +154,7 @@ class DockerEngine:
             self._router.sync()  # whoever replaced them may have been killed before it got to that
         for old in replaced:
             self._router.drain(old, cancellation)
-            self._client.stop(old.id, _stop_timeout(old))
+            self._client.stop(old.id, release.stop_timeout(old))
         kept = held.live[-2:-1] or held.previous[-1:]
         for old in (*held.previous, *held.live[:-1]):
             if old not in kept:
@@ -227,7 +223,7 @@ class DockerEngine:
                 self._start(previous.id)
             self._wait_for(previous, cancellation, publish)
         except BaseException:
-            self._client.stop(previous.id, _stop_timeout(previous))
+            self._client.stop(previous.id, release.stop_timeout(previous))
             raise
         with phase(environment, Phase.ROUTE, publish):
             if held.previous:
@@ -239,7 +235,7 @@ class DockerEngine:
     def sleep(self, environment: EnvironmentId) -> None:
         """Stops the serving container; the engine leaves it so until it is woken."""
         serving = self._serving(environment)
-        self._client.stop(serving.id, _stop_timeout(serving))
+        self._client.stop(serving.id, release.stop_timeout(serving))
         self._router.sync()
 
     def wake(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> None:
@@ -250,7 +246,7 @@ class DockerEngine:
             self._wait_for(serving, cancellation, publish)
         except BaseException:
             if inventory.asleep(serving):
-                self._client.stop(serving.id, _stop_timeout(serving))
+                self._client.stop(serving.id, release.stop_timeout(serving))
             raise
         self._router.sync()
 
@@ -322,7 +318,7 @@ class DockerEngine:
         return inventory.holdings(self._client.containers(ours), self._client.volumes(ours))
 
     def _held(self, environment: EnvironmentId) -> Holdings:
-        ours = _owner(environment)
+        ours = release.owner_labels(environment)
         found = inventory.holdings(self._client.containers(ours), self._client.volumes(ours))
         return found.get(environment, Holdings(environment))
 
@@ -355,10 +351,15 @@ class DockerEngine:
 
     def _wait_for(self, container: Container, cancellation: Cancellation, publish: Publish) -> None:
         """Waits for a release that was started again."""
-        from branchline.engines.docker.health import probe_of, wait_until_healthy
+        from branchline.engines.docker.health import probe_of
 
-        environment = inventory.environment_id(container.labels)
-        probe = probe_of(container, self._client.image(container.image_id))
+        image, variables = self._client.image(container.image_id), self._client.variables(container.id)
+        probe = probe_of(container, image, variables)
+        self._wait(inventory.environment_id(container.labels), probe, cancellation, publish)
+
+    def _wait(self, environment: EnvironmentId, probe: Probe, cancellation: Cancellation, publish: Publish) -> None:
+        from branchline.engines.docker.health import wait_until_healthy
+
         with phase(environment, Phase.HEALTHY, publish, probe.rule):
             wait_until_healthy(self._client, probe, cancellation, lambda text: publish(Note(environment, text)))
 
@@ -375,7 +376,7 @@ class DockerEngine:
 
     def _remove_networks(self, environment: EnvironmentId) -> list[str]:
         removed: list[str] = []
-        for found in self._client.networks(_owner(environment)):
+        for found in self._client.networks(release.owner_labels(environment)):
             self._client.remove_network(found.id)
             removed.append(f"network {found.name}")
         return removed
@@ -386,23 +387,3 @@ class DockerEngine:
 
     def _memory(self, container: Container) -> int | None:
         return bytes_in_use(container.id)
-
-
-def _owner(environment: EnvironmentId) -> dict[str, str]:
-    return {
-        labels.PLATFORM: environment.platform,
-        labels.PROJECT: environment.project,
-        labels.BRANCH: labels.branch_value(environment.branch),
-    }
-
-
-def _stop_timeout(container: Container) -> int:
-    return int(container.labels.get(labels.STOP_TIMEOUT, "10"))
-
-
-def _without_secrets(error: ReleaseError, secrets: frozenset[str]) -> ReleaseError:
-    return ReleaseError(
-        redact(error.message, secrets),
-        remedy=error.remedy,
-        details=[redact(line, secrets) for line in error.details],
-    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import http.client
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
@@ -21,6 +21,7 @@ from branchline.engines.docker import sockets
 from branchline.engines.docker.client import Client
 from branchline.engines.docker.records import Container, ContainerDetails, ImageDetails
 from branchline.errors import ReleaseError
+from branchline.redaction import redact
 from branchline.settings.application import Health
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.005, 0.5
@@ -44,6 +45,8 @@ class Probe:
     command: tuple[str, ...]
     """The image's HEALTHCHECK; empty where a path is what counts."""
     memory: str
+    secrets: frozenset[str] = frozenset()
+    """Values that are not to be shown, whoever prints them."""
 
     @property
     def rule(self) -> str:
@@ -58,9 +61,10 @@ class Probe:
         return self.health.path or "/"
 
 
-def probe_of(container: Container, image: ImageDetails | None) -> Probe:
+def probe_of(container: Container, image: ImageDetails | None, variables: Mapping[str, str]) -> Probe:
     """The probe of a release that served before, by what its labels say of its health."""
     health = msgspec.json.decode(container.labels[labels.HEALTH], type=Health)
+    hidden = container.labels.get(labels.SECRETS, "").split(",")
     return Probe(
         container=container.id,
         address=container.address,
@@ -70,6 +74,7 @@ def probe_of(container: Container, image: ImageDetails | None) -> Probe:
         health=health,
         command=image.healthcheck if image is not None and health.path is None else (),
         memory="the one it was started with",
+        secrets=frozenset(variables[name] for name in hidden if variables.get(name)),
     )
 
 
@@ -79,6 +84,17 @@ def wait_until_healthy(client: Client, probe: Probe, cancellation: Cancellation,
     Raises:
         ReleaseError: it exited, or wasn't healthy before its deadline; says which and why, with its last lines.
     """
+    try:
+        _wait(client, probe, cancellation, lambda text: tell(redact(text, probe.secrets)))
+    except ReleaseError as error:
+        raise ReleaseError(
+            redact(error.message, probe.secrets),
+            remedy=error.remedy,
+            details=[redact(line, probe.secrets) for line in error.details],
+        ) from error
+
+
+def _wait(client: Client, probe: Probe, cancellation: Cancellation, tell: Callable[[str], None]) -> None:
     begun = time.monotonic()
     deadline = begun + probe.health.timeout
     pause, told = _FIRST_PAUSE, False

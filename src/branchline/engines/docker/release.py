@@ -30,6 +30,20 @@ def base(environment: EnvironmentId) -> str:
     return naming.resource(environment.platform, environment.project, environment.slug)
 
 
+def owner_labels(environment: EnvironmentId) -> dict[str, str]:
+    """The labels that everything of the environment has in common."""
+    return {
+        labels.PLATFORM: environment.platform,
+        labels.PROJECT: environment.project,
+        labels.BRANCH: labels.branch_value(environment.branch),
+    }
+
+
+def stop_timeout(container: Container) -> int:
+    """Seconds between SIGTERM and SIGKILL, as the release was started with."""
+    return int(container.labels.get(labels.STOP_TIMEOUT, "10"))
+
+
 def container_name(container: Container, role: str) -> str:
     """The container's name in another role."""
     environment, number = environment_id(container.labels), release_number(container.labels)
@@ -102,6 +116,7 @@ def container_spec(
             labels.HEALTH: msgspec.json.encode(application.health).decode(),
             labels.GRACE: str(application.deploy.grace),
             labels.STOP_TIMEOUT: str(application.deploy.stop_timeout),
+            labels.SECRETS: ",".join(sorted(name for name, value in push.env.items() if value in push.secrets)),
             labels.CONFIGURATION: configuration(push, image, settings),
         },
         env=_environment_variables(push, release, image, settings, port),

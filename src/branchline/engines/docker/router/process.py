@@ -219,6 +219,8 @@ class Router:
         """Starts Caddy. One that runs with other addresses is ended once the new ones are known to be free."""
         caddy = program.find_caddy()
         held = self._sockets() if self._alive() else {}
+        if not held:
+            self._end()  # one that runs on sockets which nobody knows would keep them
         start_file = self._directory / "start.json"
         with ExitStack() as opened:
 
