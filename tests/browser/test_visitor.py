@@ -27,6 +27,7 @@ def test_the_page_of_a_branch_that_is_being_built_turns_into_the_branch(
     repo = repository(app(python_base, "here it is", more="RUN sleep 4"))
     deploy = branchline.start("deploy", cwd=repo.path)
     (found,) = eventually(lambda: branchline.list(repo.path), "the environment is listed", timeout=30)
+    eventually(lambda: branchline.get(found["url"]).status_code == 503, "the router knows of it")
     answer = page.goto(found["url"])
     assert answer is not None
     assert answer.status == 503

@@ -173,8 +173,8 @@ def test_the_state_of_a_first_deploy_can_be_watched(
     (found,) = eventually(lambda: branchline.list(repo.path), "the environment is listed", timeout=30)
     assert found["state"] in ("building", "starting")
     assert found["commit"] == repo.head
+    eventually(lambda: branchline.get(found["url"]).status_code == 503, "the router knows of it")
     answer = branchline.get(found["url"])
-    assert answer.status_code == 503
     assert int(answer.headers["Retry-After"]) > 0
     assert ended(deploy)[0] == 0
     assert branchline.get(found["url"]).text == "x"

@@ -255,7 +255,7 @@ def test_a_signal_is_the_commands(branchline: Branchline, talker: Repo, engine: 
             assert process.stdout.readline() == "ready\n"
             process.send_signal(number)
             assert (process.wait(30), process.stdout.read()) == (code, rest)
-    assert "1234" not in processes(engine, branchline)
+    eventually(lambda: "1234" not in processes(engine, branchline), "the interrupted command has ended")
 
 
 def test_a_command_whose_output_nobody_reads_is_ended(
