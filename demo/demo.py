@@ -108,7 +108,7 @@ class Load:
         self._threads = [threading.Thread(target=self._ask, args=(url,)) for _ in range(4)]
 
     def _ask(self, url: str) -> None:
-        """On a kept connection, as a browser does it: one that was closed before an answer came is opened again once."""
+        """On a kept connection, as a browser does it: one that was closed before an answer came is opened again."""
         host, _, port = url.removeprefix("http://").partition(":")
         connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
         while not self._stop.is_set():
@@ -201,10 +201,8 @@ def swap_under_load() -> None:
     with Load(url, ("This is feature/login.", "This is the second release.")) as load:
         branchline("deploy")
     before, after = load.seen.values()
-    claim(
-        not load.failures,
-        f"{before + after} requests meanwhile, {len(load.failures)} failed: {before} to the old release, {after} to the new",
-    )
+    served = f"{before} to the old release, {after} to the new"
+    claim(not load.failures, f"{before + after} requests meanwhile, {len(load.failures)} failed: {served}")
     claim(before > 0 and after > 0, "both releases served, one after the other")
 
 
