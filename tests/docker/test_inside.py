@@ -267,7 +267,7 @@ def test_a_command_whose_output_nobody_reads_is_ended(
         process.stdout.close()
         assert process.wait(30) in (0, 1)
         assert process.stderr.read() == ""
-    eventually(lambda: "unwanted" not in processes(engine, branchline), "the command has ended")
+    eventually(lambda: "unwanted" not in processes(engine, branchline), "the command has ended", timeout=40)
 
 
 def test_a_command_ends_with_its_container(branchline: Branchline, talker: Repo, engine: docker.DockerClient) -> None:
