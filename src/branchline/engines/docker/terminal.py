@@ -24,6 +24,8 @@ from branchline.errors import BranchlineError, EngineError
 
 _CHUNK = 1 << 16
 _POLL = 0.02
+_CONTAINER_FOLLOWS = 2.0
+"""Seconds in which a killed container, whose command was killed with it, is known to have ended."""
 _NOT_STARTED = b"OCI runtime exec failed: "
 """How the engine tells, in place of the output, that it can't start a command."""
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -82,12 +84,21 @@ def _exit_code(client: Client, container: str, identifier: str) -> int:
     except EngineError:  # a removed container takes its commands along
         if client.inspect(container) is not None:
             raise
-    details = client.inspect(container) if code == ContainerEndedError.exit_code else None
-    if code is None or (code == ContainerEndedError.exit_code and not (details and details.running)):
+    if code is None or (code == ContainerEndedError.exit_code and _ends(client, container)):
         raise ContainerEndedError(
             "the release ended while the command ran in it", remedy="if another serves by now, run the command again"
         )
     return code
+
+
+def _ends(client: Client, container: str) -> bool:
+    """Whether the container ends: its commands die first, and the engine notes the end of the container after that."""
+    deadline = time.monotonic() + _CONTAINER_FOLLOWS
+    while (details := client.inspect(container)) is not None and details.running:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    return True
 
 
 def _refused(program: str, answer: bytes) -> EngineError:
@@ -158,7 +169,7 @@ class _Running:
         read from this machine's /proc, if the process there is the container's, and not another machine's.
         """
         with suppress(OSError, BranchlineError):
-            process = Path("/proc", str(self._client.command_process(self._identifier)))
+            process = Path("/proc", str(self._process_id()))
             ids = re.search(r"^NSpid:.*\s(\d+)$", (process / "status").read_text(), re.MULTILINE)
             if ids is None or self._container not in (process / "cgroup").read_text():
                 return False
@@ -166,6 +177,14 @@ class _Running:
             started, _ = self._client.run_quietly(self._container, ["/bin/sh", "-c", kill])
             return bool(started)
         return False
+
+    def _process_id(self) -> int:
+        # Output may be here before the engine has noted who prints it.
+        while not (number := self._client.command_process(self._identifier)):
+            if self._client.command_result(self._identifier) is not None:
+                break
+            time.sleep(_POLL)
+        return number
 
     def resize(self, *_: object) -> None:
         """Gives the command's terminal the size of ours; also as the handler of the signal that says it changed."""
