@@ -10,6 +10,7 @@ from typing import BinaryIO, Protocol
 from branchline.cancellation import Cancellation
 from branchline.environment import Environment, EnvironmentId, Release
 from branchline.events import Publish
+from branchline.image import Image
 from branchline.settings.application import Application, Build
 
 
@@ -107,6 +108,52 @@ class Images(Protocol):
 
     def prune(self, project: str) -> list[str]:
         """Removes the project's images that no environment serves or could roll back to; returns their names."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a registry wants to see of us. It goes into requests, never onto a command line."""
+
+    user: str
+    password: str = field(repr=False)
+
+
+class Builder(Protocol):
+    """Builds images on this machine for an engine that runs them elsewhere."""
+
+    def build(self, push: Push, cancellation: Cancellation, publish: Publish) -> str:
+        """Makes the commit's image, or the one that the push names, on this machine; returns its name here.
+
+        Raises:
+            BuildError: with the failing step and its output.
+        """
+        ...
+
+    def image(self, name: str) -> Image | None:
+        """What the image says about itself, or None where it isn't on this machine."""
+        ...
+
+    def upload(
+        self, push: Push, name: str, reference: str, login: Login, cancellation: Cancellation, publish: Publish
+    ) -> None:
+        """Pushes the image called `name` here to the registry, as `reference`. Repeatable.
+
+        Raises:
+            BuildError: the registry refused, or can't be reached.
+        """
+        ...
+
+    def fetch(self, push: Push, reference: str, login: Login, cancellation: Cancellation, publish: Publish) -> Image:
+        """Pulls an image from the registry, to see what it says about itself.
+
+        Raises:
+            BuildError: the registry refused, or can't be reached.
+        """
+        ...
+
+    def discard(self, name: str) -> None:
+        """Removes a name of an image from this machine, and the image with its last one. Missing is no error."""
         ...
 
 

@@ -7,7 +7,7 @@ The descriptions, limits and examples here are the only source of the JSON Schem
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -43,6 +43,13 @@ Domain = Annotated[
             "expected": "a DNS name in lower case, not an address, such as preview.example.com; letters beyond a-z in"
             f" their xn-- form; at most {patterns.DOMAIN_LENGTH} characters, so that a host fits in 253"
         },
+    ),
+]
+SecretReference = Annotated[
+    str,
+    Meta(
+        pattern=patterns.SECRET_REFERENCE,
+        extra={"expected": 'a reference such as "ssm:/shop/token" or "secretsmanager:shop", never the value'},
     ),
 ]
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -140,6 +147,33 @@ class Deploy(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 10
 
 
+class Task(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a release gets on Amazon ECS, which sells fixed sizes. On one machine, `limits` count instead."""
+
+    cpu: Annotated[
+        Literal[256, 512, 1024, 2048, 4096, 8192, 16384],
+        Meta(description="Processor units; 1024 are one processor.", examples=[512]),
+    ] = 256
+    memory: Annotated[
+        int,
+        Meta(
+            ge=512,
+            le=122_880,
+            description="Memory in MiB; see Fargate's table.",
+            examples=[1024],
+        ),
+    ] = 512
+    deregistration_delay: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Seconds that requests in flight at the old release may take before it is stopped.",
+            examples=[30],
+        ),
+    ] = 5
+
+
 class Application(Struct, frozen=True, forbid_unknown_fields=True):
     """An application's settings; every key has a default, so that a Dockerfile with EXPOSE needs no file at all."""
 
@@ -188,11 +222,21 @@ class Application(Struct, frozen=True, forbid_unknown_fields=True):
             extra={"expected": 'a list of relative paths, such as [".env.preview"]'},
         ),
     ] = field(default_factory=list[str])
+    secrets: Annotated[
+        dict[Variable, SecretReference],
+        Meta(
+            description="Environment variables that Amazon ECS reads from SSM ('ssm:NAME') or Secrets Manager"
+            " ('secretsmanager:NAME', or 'secretsmanager:NAME:KEY' for one key of a JSON object), or from an ARN of"
+            " either. Their values never pass through Branchline. On one machine, an env_file gives their values.",
+            examples=[{"DATABASE_URL": "ssm:/shop/preview/database-url"}],
+        ),
+    ] = field(default_factory=dict[str, str])
     build: Build = field(default_factory=Build)
     health: Health = field(default_factory=Health)
     branches: Branches = field(default_factory=Branches)
     limits: Limits = field(default_factory=Limits)
     deploy: Deploy = field(default_factory=Deploy)
+    ecs: Task = field(default_factory=Task)
 
 
 def branch_selected(branches: Branches, branch: str) -> bool:

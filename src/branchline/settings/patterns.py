@@ -43,3 +43,10 @@ ABSOLUTE_OR_EMPTY = _whole(r"(?:/[^\x00]*)?")
 URL_OR_EMPTY = _whole("(?:https?://[!-~]+)?")
 
 NOT_BLANK = _whole(r"[^\x00]+")
+
+SECRET_REFERENCE = _whole(
+    "ssm:/?[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*"
+    "|secretsmanager:[A-Za-z0-9/_+=.@-]+(?::[A-Za-z0-9/_+=.@-]+)?"
+    "|arn:aws[a-z-]*:(?:ssm|secretsmanager):[^\\s\\x00]+"
+)
+"""Where a secret is kept, by the names that SSM's parameters and Secrets Manager's secrets may have."""

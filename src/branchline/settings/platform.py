@@ -83,6 +83,42 @@ class Docker(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "10.213.0.0/16"
 
 
+class Ecs(Struct, frozen=True, forbid_unknown_fields=True):
+    """Amazon ECS, where engine is "ecs"."""
+
+    region: Annotated[
+        Value,
+        Meta(
+            description="The AWS region. Empty: AWS_REGION, or the profile's.",
+            examples=["eu-central-1"],
+        ),
+    ] = ""
+    profile: Annotated[
+        Value,
+        Meta(
+            description="The profile of ~/.aws/config with the credentials. Empty: as the AWS command line finds them.",
+            examples=["preview"],
+        ),
+    ] = ""
+    registry: Annotated[
+        Value,
+        Meta(
+            description="Address that images are pushed to and pulled from, in place of ECR's own.",
+            examples=["registry.example.com:5000"],
+        ),
+    ] = ""
+    load_balancer: Annotated[
+        str,
+        Meta(
+            pattern=patterns.URL_OR_EMPTY,
+            description="URL by which this machine reaches the load balancer, in place of its own DNS name, such as"
+            " where it is internal. '{name}' stands for the load balancer's name.",
+            examples=["http://127.0.0.1:8080"],
+            extra={"expected": 'a URL such as "http://127.0.0.1:8080"'},
+        ),
+    ] = ""
+
+
 class Ceilings(Struct, frozen=True, forbid_unknown_fields=True):
     """The most that any application may ask for in its own limits."""
 
@@ -106,9 +142,20 @@ class PlatformSettings(Struct, frozen=True, forbid_unknown_fields=True):
             },
         ),
     ] = "default"
+    engine: Annotated[
+        Literal["docker", "ecs"],
+        Meta(
+            description="docker: containers on one machine. ecs: services on Amazon ECS, on the base that"
+            " 'branchline aws bootstrap' makes.",
+            examples=["ecs"],
+        ),
+    ] = "docker"
     domain: Annotated[
         Domain,
-        Meta(description="The domain below which every environment gets its host.", examples=["preview.example.com"]),
+        Meta(
+            description="The domain below which every environment gets its host. On ECS, the base's own unless set.",
+            examples=["preview.example.com"],
+        ),
     ] = "localhost"
     hosts: Annotated[
         Literal["{slug}--{project}", "{slug}"],
@@ -138,4 +185,5 @@ class PlatformSettings(Struct, frozen=True, forbid_unknown_fields=True):
     ] = 0.0
     router: Router = field(default_factory=Router)
     docker: Docker = field(default_factory=Docker)
+    ecs: Ecs = field(default_factory=Ecs)
     limits: Ceilings = field(default_factory=Ceilings)

@@ -20,6 +20,7 @@ from branchline.engines.docker.routing import Routing
 from branchline.environment import Environment, EnvironmentId, Release
 from branchline.errors import BranchlineError, ConfigurationError, EngineError, NotFoundError, ReleaseError
 from branchline.events import Note, Phase, Publish
+from branchline.image import choose_port
 from branchline.phases import phase
 from branchline.ports import Push
 from branchline.redaction import redact
@@ -107,7 +108,7 @@ class DockerEngine:
         from branchline.engines.docker.health import Probe
 
         environment, image = push.environment, self._image(coming.image)
-        port, rule = release.choose_port(push.application, image)
+        port, rule = choose_port(push.application, image.ports, image.env)
         publish(Note(environment, f"port {port}: {rule}"))
         held = self._held(environment)
         created = held.created or coming.created

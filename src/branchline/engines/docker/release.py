@@ -13,16 +13,13 @@ from branchline import labels, naming
 from branchline.engines.docker.inventory import environment_id, release_number, url
 from branchline.engines.docker.records import Container, ContainerSpec, ImageDetails
 from branchline.environment import EnvironmentId, Release
-from branchline.errors import ConfigurationError
+from branchline.image import choose_port
 from branchline.ports import Push
-from branchline.settings.application import Application
 from branchline.settings.limits import memory_bytes
 from branchline.settings.platform import PlatformSettings
 
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
 """What common images need to start: to hand files to a user, become that user, and listen below port 1024."""
-_USUAL_PORTS = (80, 8080, 8000, 3000, 5000)
-"""Which one is the web server's where EXPOSE names several."""
 
 
 def base(environment: EnvironmentId) -> str:
@@ -56,28 +53,6 @@ def host(push: Push, settings: PlatformSettings) -> str:
     return naming.host(settings.hosts, push.environment.slug, push.environment.project, domain)
 
 
-def choose_port(application: Application, image: ImageDetails) -> tuple[int, str]:
-    """The port that the application listens on, and the rule that chose it.
-
-    Raises:
-        ConfigurationError: neither the settings nor the image say.
-    """
-    if application.port is not None:
-        return application.port, "port in branchline.toml"
-    exposed = sorted(int(port.split("/")[0]) for port in image.ports if port.endswith("/tcp") or "/" not in port)
-    if len(exposed) == 1:
-        return exposed[0], "EXPOSE in the Dockerfile"
-    if exposed:
-        usual = next((port for port in _USUAL_PORTS if port in exposed), exposed[0])
-        return usual, f"one of {len(exposed)} that EXPOSE names; set port in branchline.toml for another"
-    if image.env.get("PORT", "").isdecimal():
-        return int(image.env["PORT"]), "PORT in the image's environment"
-    raise ConfigurationError(
-        "the image names no port: it has no EXPOSE and sets no PORT",
-        remedy="add EXPOSE with the application's port to the Dockerfile, or set port in branchline.toml",
-    )
-
-
 def release_labels(push: Push, release: Release, settings: PlatformSettings, created: datetime) -> dict[str, str]:
     """The labels that every resource of the release carries."""
     found = {
@@ -104,7 +79,7 @@ def container_spec(
 ) -> ContainerSpec:
     """The release's container as it should be."""
     application = push.application
-    port, _ = choose_port(application, image)
+    port, _ = choose_port(application, image.ports, image.env)
     limits = application.limits
     return ContainerSpec(
         name=f"{base(push.environment)}.{release.number}",

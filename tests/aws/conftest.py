@@ -1,0 +1,159 @@
+"""AWS on this machine: MiniStack, with real images, real containers and real traffic, one for each worker."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import httpx
+import pytest
+
+from branchline.engines.ecs.aws import Aws
+from branchline.settings.platform import Ecs
+from tests.conftest import Run
+from tests.driver import free_port
+from tests.leftovers import remove_image
+from tests.waiting import eventually
+
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class MiniStack:
+    """The emulator, and what boto3 and the command line need to use it as AWS."""
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def registry(self) -> str:
+        """Where images are pushed to and pulled from: the ECR that it is doesn't answer at ECR's own name."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def load_balancer(self) -> str:
+        """The setting `ecs.load_balancer`: a load balancer answers below the emulator's own address."""
+        return f"{self.url}/_alb/{{name}}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION,
+            "AWS_CONFIG_FILE": "/nonexistent",
+            "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+
+@pytest.fixture(scope="session")
+def ministack(run: Run, engine: docker.DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MiniStack]:
+    """Started for the worker, and ended with all the containers and images that it had."""
+    made = MiniStack(free_port())
+    directory = tmp_path_factory.mktemp("ministack")
+    environment = os.environ | {
+        "GATEWAY_PORT": str(made.port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "STATE_DIR": str(directory),
+        "TMPDIR": str(directory),
+        "LOG_LEVEL": "WARNING",
+    }
+    with (
+        (directory / "log").open("wb") as log,
+        subprocess.Popen(
+            [sys.executable, "-m", "ministack"], cwd=directory, env=environment, stdout=log, stderr=log
+        ) as process,
+    ):
+        try:
+            eventually(lambda: _answers(made), f"MiniStack answers; its log is {directory / 'log'}", timeout=60)
+            yield made
+            httpx.post(f"{made.url}/_ministack/reset", timeout=30)
+        finally:
+            process.terminate()
+            _remove_all(engine, made)
+
+
+def _answers(ministack: MiniStack) -> bool:
+    try:
+        return httpx.get(f"{ministack.url}/_ministack/health").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _remove_all(engine: docker.DockerClient, ministack: MiniStack) -> None:
+    for row in engine.api.containers(all=True, filters={"label": "ministack.instance"}):
+        if row["Labels"]["ministack.instance"].endswith(f":{ministack.port}"):
+            engine.api.remove_container(row["Id"], force=True)
+    remove_images(engine, ministack)
+
+
+def remove_images(engine: docker.DockerClient, ministack: MiniStack, repository: str = "") -> None:
+    """Removes the images that the engine pulled from the emulator: an ECS host of its own would have them."""
+    for row in engine.api.images():
+        for reference in row["RepoTags"] or []:
+            if reference.startswith(f"{ministack.registry}/{repository}"):
+                remove_image(engine, reference)
+
+
+@pytest.fixture
+def aws(ministack: MiniStack, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """The emulator's default account, the only one whose load balancers carry traffic."""
+    for name, value in ministack.environment.items():
+        monkeypatch.setenv(name, value)
+    return Aws(Ecs())
+
+
+@pytest.fixture
+def aws_account(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """An account of the test's own, for what needs no traffic: an access key of 12 digits is an account's id there."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "".join(secrets.choice("123456789") for _ in range(12)))
+    return Aws(Ecs())
+
+
+@pytest.fixture
+def ecs_platform(run: Run) -> str:
+    """The name of a platform of the test's own."""
+    return f"{run.platforms}{secrets.token_hex(3)}"
+
+
+@pytest.fixture(scope="session")
+def moto(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of moto's server, the second opinion on what AWS refuses."""
+    port, directory = free_port(), tmp_path_factory.mktemp("moto")
+    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    with (
+        (directory / "log").open("wb") as log,
+        subprocess.Popen(command, cwd=directory, stdout=log, stderr=log) as process,
+    ):
+        try:
+            eventually(lambda: _moto_answers(port), "moto answers", timeout=60)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+
+
+def _moto_answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/moto-api/").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture
+def moto_aws(aws: Aws, moto: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
+    """An account of moto's that is the test's own."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "".join(secrets.choice("123456789") for _ in range(12)))
+    return Aws(Ecs())
