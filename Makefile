@@ -76,8 +76,8 @@ architecture: setup  ## import-linter: the contracts in pyproject.toml
 
 .PHONY: lock
 lock: setup  ## Write the lock files after a change in pyproject.toml; UPGRADE=--upgrade for newer versions
-	@$(BIN)/uv pip compile $(LOCK) pyproject.toml -o requirements.lock
-	@$(BIN)/uv pip compile $(LOCK) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	@$(BIN)/uv pip compile $(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	@$(BIN)/uv pip compile $(LOCK) pyproject.toml -c requirements-dev.lock -o requirements.lock
 
 LOCK = --quiet --no-config --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" $(UPGRADE)
 

@@ -28,6 +28,14 @@ SECRETS = "branchline:secrets"
 """The names, never the values, of the variables whose values are not to be shown."""
 CONFIGURATION = "branchline:configuration"
 """A digest of all that the release was started with, so that an unchanged deploy can be told from a changed one."""
+TASK = "branchline:task"
+"""On an ECS service: the task definition's revision that the other tags describe."""
+PREVIOUS = "branchline:previous"
+"""On an ECS service: the revision that served before."""
+RULE = "branchline:rule"
+"""On an ECS service: the listener rule that routes its host to it."""
+RECORD = "branchline:record"
+"""On an ECS service: where its DNS record is, and what it points to."""
 
 
 def branch_value(branch: str) -> str:

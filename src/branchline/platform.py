@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from branchline.errors import ConfigurationError
-from branchline.ports import Platform
+from branchline.ports import Builder, Platform
 from branchline.settings.platform import PlatformSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,12 @@ def assemble(settings: PlatformSettings) -> Platform:
 
     Raises:
         EngineError: the engine can't be reached.
+        ConfigurationError: it is on AWS, and there are no credentials or no base.
     """
+    return _on_ecs(settings) if settings.engine == "ecs" else _on_docker(settings)
+
+
+def _on_docker(settings: PlatformSettings) -> Platform:
     from branchline.engines.docker.client import Client
     from branchline.engines.docker.engine import DockerEngine
     from branchline.engines.docker.images import DockerImages
@@ -60,6 +65,30 @@ def assemble(settings: PlatformSettings) -> Platform:
         images=DockerImages(client, settings, lease),
         lease=lease,
     )
+
+
+def _on_ecs(settings: PlatformSettings) -> Platform:
+    from branchline.engines.ecs.aws import Aws
+    from branchline.engines.ecs.engine import EcsEngine
+    from branchline.engines.ecs.images import EcsImages
+    from branchline.engines.ecs.lease import DynamoLease
+
+    aws = Aws(settings.ecs)
+    lease = DynamoLease(aws, settings.platform)
+    images = EcsImages(aws, settings, lambda: _builder(settings))
+    return Platform(name=settings.platform, engine=EcsEngine(aws, settings, lease, images), images=images, lease=lease)
+
+
+def _builder(settings: PlatformSettings) -> Builder:
+    """This machine's Docker Engine, for images that run elsewhere."""
+    from branchline.engines.docker.builder import DockerBuilder
+    from branchline.engines.docker.client import Client
+    from branchline.engines.docker.images import DockerImages
+    from branchline.engines.docker.lease import FileLease
+
+    client = Client(settings.docker.host)
+    lease = FileLease(state_directory(settings) / "leases", settings.parallel)
+    return DockerBuilder(client, DockerImages(client, settings, lease))
 
 
 def router(settings: PlatformSettings) -> Routing:

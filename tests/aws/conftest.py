@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,13 @@ import httpx
 import pytest
 
 from branchline.engines.ecs.aws import Aws
+from branchline.engines.ecs.base import Base
 from branchline.settings.platform import Ecs
-from tests.conftest import Run
-from tests.driver import free_port
+from tests.aws.base import make_base
+from tests.conftest import RUN_VARIABLE, Run
+from tests.driver import Branchline, free_port
 from tests.leftovers import remove_image
+from tests.repositories import Repo
 from tests.waiting import eventually
 
 REGION = "us-east-1"
@@ -69,6 +74,8 @@ def ministack(run: Run, engine: docker.DockerClient, tmp_path_factory: pytest.Te
         "STATE_DIR": str(directory),
         "TMPDIR": str(directory),
         "LOG_LEVEL": "WARNING",
+        "SFTP_ENABLED": "0",  # these two would listen on every address
+        "IOT_MTLS_ENABLED": "0",
     }
     with (
         (directory / "log").open("wb") as log,
@@ -157,3 +164,36 @@ def moto_aws(aws: Aws, moto: str, monkeypatch: pytest.MonkeyPatch) -> Aws:
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "".join(secrets.choice("123456789") for _ in range(12)))
     return Aws(Ecs())
+
+
+@pytest.fixture
+def base(aws: Aws, ecs_platform: str) -> Base:
+    """The base of a platform of the test's own."""
+    return make_base(aws, ecs_platform, domain="preview.test")
+
+
+@pytest.fixture
+def branchline(
+    ministack: MiniStack, engine: docker.DockerClient, base: Base, repository: Callable[..., Repo]
+) -> Iterator[Branchline]:
+    """The command line on that platform. What it leaves in the end is the test's affair; see `tests.aws.sweep`."""
+    state = Path(tempfile.mkdtemp(prefix="bl-"))
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("BRANCHLINE_", "AWS_"))}
+    environment |= ministack.environment | {
+        RUN_VARIABLE: os.environ[RUN_VARIABLE],
+        "BRANCHLINE_CONFIG": str(state / "platform.toml"),
+        "NO_COLOR": "1",
+        "COLUMNS": "120",
+    }
+    (state / "platform.toml").write_text(
+        f'platform = "{base.platform}"\nengine = "ecs"\nstate_dir = "{state}"\n[ecs]\n'
+        f'registry = "{ministack.registry}"\nload_balancer = "{ministack.load_balancer}"\n'
+    )
+    router = ministack.load_balancer.replace("{name}", base.load_balancer.name)
+    made = Branchline(base.platform, ministack.port, state, environment, router)
+    try:
+        yield made
+    finally:
+        made("destroy", "--all", "--yes", cwd=state)
+        shutil.rmtree(state)
+        remove_images(engine, ministack, f"branchline.{base.platform}/")

@@ -8,70 +8,29 @@ from __future__ import annotations
 
 import io
 import socket
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import docker
 import docker.errors
-import requests
 
 from branchline.engines.docker import connection, records
-from branchline.engines.docker.records import (
-    Container,
-    ContainerDetails,
-    ContainerSpec,
-    EngineInfo,
-    ImageDetails,
-    ImageSummary,
-    Network,
-    Volume,
-)
-from branchline.errors import EngineError
+from branchline.engines.docker.image_client import ImageClient
+from branchline.engines.docker.records import Container, ContainerDetails, ContainerSpec, EngineInfo, Network, Volume
+from branchline.engines.docker.refusals import SLOW, errors
 
-_SLOW = 120
-"""Seconds that one call may take; stopping a container takes its stop time-out longer."""
 _LOG_OPTIONS = {"max-size": "10m", "max-file": "3"}
 
 
-class RefusedError(EngineError):
-    """The engine is there, has room, and won't do what it was asked."""
-
-
-@contextmanager
-def _errors(doing: str, address: str) -> Generator[None]:
-    """Turns the SDK's errors into ours."""
-    try:
-        yield
-    except docker.errors.APIError as error:
-        text = str(error.explanation or error)
-        if "no space left on device" in text:
-            raise EngineError(f"{doing}: the engine's disk is full", remedy=DISK_REMEDY) from error
-        raise RefusedError(f"{doing}: {text}", remedy=_LOG_REMEDY if error.is_server_error() else "") from error
-    except requests.exceptions.ReadTimeout as error:
-        raise EngineError(
-            f"{doing}: the engine at {address} gave no answer in {_SLOW} s", remedy=_LOG_REMEDY
-        ) from error
-    except (requests.exceptions.RequestException, docker.errors.DockerException) as error:
-        # The SDK wraps what happens while it connects.
-        cause = error.__cause__ if isinstance(error.__cause__, requests.exceptions.RequestException) else error
-        broken_off = isinstance(cause, requests.exceptions.ConnectionError)
-        why = "" if broken_off and not isinstance(cause, requests.exceptions.SSLError) else f": {error}"
-        raise EngineError(
-            f"{doing}: lost the engine at {address}{why}", remedy="see that the Docker Engine runs: docker version"
-        ) from error
-
-
-_LOG_REMEDY = "see the engine's log, for example: journalctl --unit docker"
-DISK_REMEDY = "see what takes the space with 'docker system df', and free some, for example with 'docker builder prune'"
-
-
-class Client:
+class Client(ImageClient):
     """A connection to one engine. Safe to share between threads that make plain calls."""
 
-    def __init__(self, host: str = "") -> None:
+    def __init__(self, host: str = "", *, anywhere: bool = False) -> None:
         """Connects to `host`, or else to what DOCKER_HOST, the current docker context or the default socket names.
+
+        With `anywhere`, the engine may be on another machine, such as the one beside a CI job that it builds for.
 
         Raises:
             EngineError: no engine answers there, or it may not be used; with the remedy.
@@ -79,13 +38,13 @@ class Client:
         """
         arguments = connection.arguments(host)
         self.address = str(arguments.get("base_url") or "unix:///var/run/docker.sock")
-        connection.check_address(self.address)
-        with _errors("can't connect", self.address):
-            self._api: Any = docker.APIClient(version="auto", timeout=_SLOW, **arguments)
+        connection.check_address(self.address, anywhere=anywhere)
+        with errors("can't connect", self.address):
+            self._api: Any = docker.APIClient(version="auto", timeout=SLOW, **arguments)
 
     def info(self) -> EngineInfo:
         """Facts about the engine and its machine."""
-        with _errors("can't read the engine's state", self.address):
+        with errors("can't read the engine's state", self.address):
             raw: dict[str, Any] = self._api.info()
             return EngineInfo(
                 version=str(raw.get("ServerVersion", "")),
@@ -110,13 +69,13 @@ class Client:
 
     def containers(self, labels: Mapping[str, str]) -> list[Container]:
         """All containers that carry the labels, running or not, in one call."""
-        with _errors("can't list containers", self.address):
-            raw: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": _label_filter(labels)})
+        with errors("can't list containers", self.address):
+            raw: list[dict[str, Any]] = self._api.containers(all=True, filters={"label": records.label_filter(labels)})
         return [records.read_container(item) for item in raw]
 
     def create(self, spec: ContainerSpec) -> str:
         """Creates the container and returns its id. It is not started."""
-        with _errors(f"can't create the container {spec.name}", self.address):
+        with errors(f"can't create the container {spec.name}", self.address):
             api = self._api
             host_config = api.create_host_config(
                 network_mode=spec.network,
@@ -149,22 +108,22 @@ class Client:
 
     def start(self, container: str) -> None:
         """Starts a container; one that runs already is left alone."""
-        with _errors("can't start the container", self.address):
+        with errors("can't start the container", self.address):
             self._api.start(container)
 
     def keep_running(self, container: str) -> None:
         """Lets the engine start the container again after a crash or a reboot, until somebody stops it."""
-        with _errors("can't set the container's restart policy", self.address):
+        with errors("can't set the container's restart policy", self.address):
             self._api.update_container(container, restart_policy={"Name": "unless-stopped"})
 
     def rename(self, container: str, name: str) -> None:
         """Gives the container another name, in one step that other processes see whole or not at all."""
-        with _errors(f"can't rename the container to {name}", self.address):
+        with errors(f"can't rename the container to {name}", self.address):
             self._api.rename(container, name)
 
     def inspect(self, container: str) -> ContainerDetails | None:
         """One container's state, or None where it is gone."""
-        with _errors("can't inspect the container", self.address):
+        with errors("can't inspect the container", self.address):
             try:
                 raw: dict[str, Any] = self._api.inspect_container(container)
             except docker.errors.NotFound:
@@ -173,19 +132,19 @@ class Client:
 
     def variables(self, container: str) -> dict[str, str]:
         """The container's environment variables."""
-        with _errors("can't inspect the container", self.address):
+        with errors("can't inspect the container", self.address):
             raw: dict[str, Any] = self._api.inspect_container(container)
         pairs = (str(item).partition("=") for item in raw["Config"].get("Env") or ())
         return {name: value for name, _, value in pairs}
 
     def stop(self, container: str, timeout: int) -> None:
         """SIGTERM, and SIGKILL after `timeout` seconds. A container that is gone or stopped is no error."""
-        with _errors("can't stop the container", self.address), suppress(docker.errors.NotFound):
+        with errors("can't stop the container", self.address), suppress(docker.errors.NotFound):
             self._api.stop(container, timeout=timeout)
 
     def remove(self, container: str) -> None:
         """Kills the container if it runs, and removes it with its anonymous volumes. Missing is no error."""
-        with _errors("can't remove the container", self.address), suppress(docker.errors.NotFound):
+        with errors("can't remove the container", self.address), suppress(docker.errors.NotFound):
             try:
                 self._api.remove_container(container, force=True, v=True)
             except docker.errors.APIError as error:
@@ -194,7 +153,7 @@ class Client:
 
     def logs(self, container: str, tail: int | None) -> bytes:
         """The last `tail` lines that the container printed to its output and its errors, or all of them."""
-        with _errors("can't read the container's logs", self.address):
+        with errors("can't read the container's logs", self.address):
             try:
                 return cast("bytes", self._api.logs(container, tail="all" if tail is None else tail))
             except docker.errors.NotFound:
@@ -210,7 +169,7 @@ class Client:
         """
         second: dict[str, Any] = {"since": int(datetime.fromisoformat(since).timestamp())} if since else {}
         lines = "all" if tail is None else tail
-        with _errors("can't follow the container's logs", self.address):
+        with errors("can't follow the container's logs", self.address):
             try:
                 stream: Iterator[bytes] = self._api.logs(
                     container, stream=True, follow=follow, timestamps=True, tail=lines, **second
@@ -230,7 +189,7 @@ class Client:
         self, container: str, command: list[str], *, terminal: bool, stdin: bool
     ) -> tuple[str, socket.socket, io.BufferedReader]:
         """Starts a command in a running container; returns its id, the socket of its streams, and what to read by."""
-        with _errors("can't run a command in the container", self.address):
+        with errors("can't run a command in the container", self.address):
             created: dict[str, Any] = self._api.exec_create(container, command, stdin=stdin, tty=terminal)
             opened: Any = self._api.exec_start(created["Id"], tty=terminal, socket=True)
             # The SDK hands out a file object around the socket on unix sockets, the socket itself elsewhere. The head
@@ -240,7 +199,7 @@ class Client:
 
     def run_quietly(self, container: str, command: list[str]) -> tuple[str, str]:
         """Starts a command in the background of a container; returns its id for `command_result`, or why it can't."""
-        with _errors("can't run a command in the container", self.address):
+        with errors("can't run a command in the container", self.address):
             try:
                 created: dict[str, Any] = self._api.exec_create(container, command, stdout=False, stderr=False)
                 self._api.exec_start(created["Id"], detach=True)
@@ -250,32 +209,32 @@ class Client:
 
     def command_result(self, command: str) -> int | None:
         """The command's exit code, or None while it runs."""
-        with _errors("can't read a command's result", self.address):
+        with errors("can't read a command's result", self.address):
             raw: dict[str, Any] = self._api.exec_inspect(command)
             return None if raw.get("Running") else int(raw["ExitCode"] or 0)
 
     def command_process(self, command: str) -> int:
         """The command's process id, as the engine's machine counts them; 0 where it was never started."""
-        with _errors("can't look at a command", self.address):
+        with errors("can't look at a command", self.address):
             raw: dict[str, Any] = self._api.exec_inspect(command)
             return int(raw.get("Pid") or 0)
 
     def resize_command(self, command: str, lines: int, columns: int) -> None:
         """Tells the command's terminal its size."""
-        with _errors("can't resize the terminal", self.address), suppress(docker.errors.APIError):
+        with errors("can't resize the terminal", self.address), suppress(docker.errors.APIError):
             self._api.exec_resize(command, height=lines, width=columns)
 
     # Networks and volumes
 
     def networks(self, labels: Mapping[str, str]) -> list[Network]:
         """The networks that carry the labels."""
-        with _errors("can't list networks", self.address):
-            raw: list[dict[str, Any]] = self._api.networks(filters={"label": _label_filter(labels)})
+        with errors("can't list networks", self.address):
+            raw: list[dict[str, Any]] = self._api.networks(filters={"label": records.label_filter(labels)})
         return [records.read_network(item) for item in raw]
 
     def create_network(self, name: str, subnet: str, bridge: str, labels: Mapping[str, str]) -> bool:
         """Creates a bridge network; False where the subnet overlaps another network's."""
-        with _errors(f"can't create the network {name}", self.address):
+        with errors(f"can't create the network {name}", self.address):
             try:
                 self._api.create_network(
                     name,
@@ -293,108 +252,21 @@ class Client:
 
     def remove_network(self, network: str) -> None:
         """Removes a network. Missing is no error."""
-        with _errors("can't remove the network", self.address), suppress(docker.errors.NotFound):
+        with errors("can't remove the network", self.address), suppress(docker.errors.NotFound):
             self._api.remove_network(network)
 
     def volumes(self, labels: Mapping[str, str]) -> list[Volume]:
         """The volumes that carry the labels."""
-        with _errors("can't list volumes", self.address):
-            raw: dict[str, Any] = self._api.volumes(filters={"label": _label_filter(labels)})
+        with errors("can't list volumes", self.address):
+            raw: dict[str, Any] = self._api.volumes(filters={"label": records.label_filter(labels)})
         return [Volume(str(item["Name"]), dict(item.get("Labels") or {})) for item in raw.get("Volumes") or ()]
 
     def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         """Creates an empty volume; an existing one of that name keeps its labels."""
-        with _errors(f"can't create the volume {name}", self.address):
+        with errors(f"can't create the volume {name}", self.address):
             self._api.create_volume(name, labels=dict(labels))
 
     def remove_volume(self, name: str) -> None:
         """Removes a volume. Missing is no error."""
-        with _errors(f"can't remove the volume {name}", self.address), suppress(docker.errors.NotFound):
+        with errors(f"can't remove the volume {name}", self.address), suppress(docker.errors.NotFound):
             self._api.remove_volume(name, force=True)
-
-    # Images
-
-    def images(self, labels: Mapping[str, str]) -> list[ImageSummary]:
-        """The images that carry the labels."""
-        with _errors("can't list images", self.address):
-            raw: list[dict[str, Any]] = self._api.images(filters={"label": _label_filter(labels)})
-        return [
-            ImageSummary(
-                str(item["Id"]),
-                tuple(str(tag) for tag in item.get("RepoTags") or () if tag != "<none>:<none>"),
-                dict(item.get("Labels") or {}),
-            )
-            for item in raw
-        ]
-
-    def image(self, reference: str) -> ImageDetails | None:
-        """One image's configuration, or None where the engine doesn't have it."""
-        with _errors(f"can't inspect the image {reference}", self.address):
-            try:
-                raw: dict[str, Any] = self._api.inspect_image(reference)
-            except docker.errors.NotFound:
-                return None
-        return records.read_image(raw)
-
-    def pull(self, reference: str, keep_on: Callable[[], None]) -> None:
-        """Pulls an image, with the credentials that `docker login` stored.
-
-        `keep_on` is called as the engine tells of its progress, and may raise to end the pull.
-        """
-        with _errors(f"can't pull {reference}", self.address):
-            for line in self._api.pull(reference, stream=True, decode=True):
-                keep_on()
-                if line.get("error"):
-                    raise EngineError(f"can't pull {reference}: {line['error']}")
-
-    def untag(self, reference: str) -> None:
-        """Removes an image's name, and the image with its last one. Missing or in use is no error."""
-        with _errors(f"can't remove the image {reference}", self.address), suppress(docker.errors.NotFound):
-            try:
-                self._api.remove_image(reference)
-            except docker.errors.APIError as error:
-                if error.status_code != requests.codes["conflict"]:
-                    raise
-
-    @contextmanager
-    def build(
-        self, context: BinaryIO, parameters: Mapping[str, str]
-    ) -> Generator[tuple[Iterator[bytes], Callable[[], None]]]:
-        """Sends a build context; gives the answer's JSON lines, and a function that hangs up from another thread.
-
-        The SDK's own `build` can't ask for BuildKit, hence the request by hand:
-        https://docs.docker.com/reference/api/engine/version/v1.41/#tag/Image/operation/ImageBuild
-        """
-        api = self._api
-        with _errors("can't build the image", self.address):
-            headers = {"Content-Type": "application/x-tar"}
-            api._set_auth_headers(headers)
-            response: Any = api.post(
-                f"{api.base_url}/v{api.api_version}/build",
-                params=dict(parameters),
-                data=iter(lambda: context.read(1 << 16), b""),
-                headers=headers,
-                stream=True,
-                timeout=None,  # a build step may be silent for long; the deploy's own time-out is what counts
-            )
-            with response:
-                if response.status_code != requests.codes["ok"]:
-                    raise EngineError(f"can't build the image: {_message(response)}")
-                yield response.iter_lines(), lambda: _hang_up(response)
-
-
-def _label_filter(labels: Mapping[str, str]) -> list[str]:
-    return [f"{key}={value}" if value else key for key, value in labels.items()]
-
-
-def _message(response: Any) -> str:
-    try:
-        return str(response.json()["message"])
-    except (ValueError, KeyError):
-        return f"the engine answered {response.status_code}"
-
-
-def _hang_up(response: Any) -> None:
-    """Ends a streamed answer whose reader may be blocked in another thread; closing alone would wait for the reader."""
-    with suppress(OSError, AttributeError):
-        response.raw._fp.fp.raw._sock.shutdown(socket.SHUT_RDWR)

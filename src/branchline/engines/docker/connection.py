@@ -55,8 +55,10 @@ def _arguments_of_context() -> dict[str, Any]:
     )
 
 
-def check_address(address: str) -> None:
+def check_address(address: str, *, anywhere: bool = False) -> None:
     """Finds out why an engine can't be used, which the SDK's error doesn't tell apart.
+
+    With `anywhere`, it may be on another machine, as it may where it only builds.
 
     Raises:
         ConfigurationError: it is no address of an engine, or that of another machine's.
@@ -73,7 +75,7 @@ def check_address(address: str) -> None:
             probe.connect(path)
     elif parts.scheme not in ("tcp", "http", "https", "ssh") or not host:
         raise _no_address(address)
-    elif host not in ("localhost", "127.0.0.1", "::1"):
+    elif not anywhere and host not in ("localhost", "127.0.0.1", "::1"):
         raise ConfigurationError(
             f"the Docker Engine at {parts.scheme}://{host} is on another machine, "
             "where this machine's router can't reach the containers",

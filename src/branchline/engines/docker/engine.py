@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from branchline import labels
 from branchline.cancellation import Cancellation
 from branchline.engines.docker import inventory, release, subnets
-from branchline.engines.docker.client import Client, RefusedError
+from branchline.engines.docker.client import Client
 from branchline.engines.docker.inventory import Holdings, release_number
 from branchline.engines.docker.lease import FileLease
 from branchline.engines.docker.memory import bytes_in_use
 from branchline.engines.docker.preparation import Preparation
 from branchline.engines.docker.records import Container, ImageDetails
+from branchline.engines.docker.refusals import RefusedError
 from branchline.engines.docker.routing import Routing
 from branchline.environment import Environment, EnvironmentId, Release
 from branchline.errors import BranchlineError, ConfigurationError, EngineError, NotFoundError, ReleaseError

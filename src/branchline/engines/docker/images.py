@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from branchline import labels, naming
 from branchline.cancellation import Cancellation
-from branchline.engines.docker.client import DISK_REMEDY, Client
+from branchline.engines.docker.client import Client
 from branchline.engines.docker.lease import FileLease
+from branchline.engines.docker.refusals import DISK_REMEDY
 from branchline.environment import EnvironmentId
 from branchline.errors import BranchlineError, BuildError, ConfigurationError, EngineError
 from branchline.events import Output, Publish
@@ -69,19 +70,27 @@ class DockerImages:
     def build(self, push: Push, cancellation: Cancellation, publish: Publish) -> tuple[str, bool]:
         """See `ports.Images.build`."""
         reference = self.reference(push.environment.project, push.commit)
+        return reference, self.make(push, reference, cancellation, publish)
+
+    def make(self, push: Push, reference: str, cancellation: Cancellation, publish: Publish) -> bool:
+        """Makes the commit's image, or the one that the push names, as `reference`; returns whether it had to.
+
+        Raises:
+            BuildError: with the failing step and its output.
+        """
         if push.image:
             self._wrap(push, reference, cancellation, publish)
-            return reference, True
+            return True
         source = push.source
         if source is None:
             raise ConfigurationError("there is neither a repository to build from nor an image", remedy="give --image")
         present = self._client.image(reference)
         ours = present and present.labels.get(labels.PLATFORM) == self._settings.platform
         if present and ours and labels.IMAGE not in present.labels and not push.force:
-            return reference, False
+            return False
         build = push.application.build
         self._build(push, lambda: source.context(push.commit, build), build, reference, cancellation, publish)
-        return reference, True
+        return True
 
     def projects(self) -> frozenset[str]:
         """See `ports.Images.projects`."""
@@ -125,7 +134,9 @@ class DockerImages:
     def _pull(self, push: Push, reference: str, cancellation: Cancellation, publish: Publish) -> None:
         publish(Output(push.environment, f"pulling {reference}"))
         try:
-            self._client.pull(reference, cancellation.check)
+            with self._client.pull(reference) as (messages, hang_up), cancellation.interrupted_by(hang_up):
+                for _ in messages:
+                    pass
         except EngineError as error:
             raise BuildError(
                 error.message, remedy="check the name, and 'docker login' to its registry if it is private"

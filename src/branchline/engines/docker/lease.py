@@ -19,9 +19,10 @@ from pathlib import Path
 
 from branchline.cancellation import Cancellation
 from branchline.environment import EnvironmentId
-from branchline.errors import BranchlineError, ConfigurationError, DeletedError, SupersededError
+from branchline.errors import ConfigurationError
 from branchline.events import Publish, Waiting
 from branchline.ports import Adjustment, Change, Deletion, Push
+from branchline.precedence import gives_way, overtaken, superseded
 
 _POLL = 0.05
 """Seconds between two looks at a lock or a note."""
@@ -116,15 +117,7 @@ class FileLease:
         with self._notes():
             latest = _read(path)
             commit = change.commit if isinstance(change, Push) else ""
-            if (
-                isinstance(change, Push)
-                and latest is not None
-                and latest.alive
-                and latest.commit not in ("", commit)
-                and change.source is not None
-                and not change.force
-                and change.source.is_ancestor(commit, latest.commit)
-            ):
+            if isinstance(change, Push) and latest is not None and latest.alive and gives_way(change, latest.commit):
                 raise superseded(change, latest.commit)
             ticket = max(latest.ticket if latest else 0, time.monotonic_ns()) + 1
             note = _Note(ticket, commit, os.getpid(), _started(os.getpid()))
@@ -165,25 +158,14 @@ class FileLease:
         return directory / f"{environment.project}.{environment.slug}.lock"
 
 
-def superseded(push: Push, newer: str) -> BranchlineError:
-    """The word for a deploy that a newer commit has overtaken."""
-    return SupersededError(
-        f"{push.commit[:12]} of {push.environment.branch} is superseded by the newer commit {newer[:12]}",
-        remedy="nothing to do; 'deploy --force' deploys an older commit on purpose",
-    )
-
-
 def _watch(path: Path, ticket: int, push: Push, cancellation: Cancellation, gone: threading.Event) -> None:
     """Cancels the deploy as soon as a later change of another kind has put itself down."""
     while not gone.wait(_POLL):
         latest = _read(path)
-        if latest is None or latest.ticket <= ticket or latest.commit == push.commit:
-            continue
-        if latest.commit:
-            cancellation.cancel(superseded(push, latest.commit))
-        else:
-            cancellation.cancel(DeletedError(f"{push.environment.branch} was destroyed while its deploy was running"))
-        return
+        reason = overtaken(push, latest.commit) if latest is not None and latest.ticket > ticket else None
+        if reason is not None:
+            cancellation.cancel(reason)
+            return
 
 
 def _share(path: Path) -> int:

@@ -74,6 +74,8 @@ class ImageDetails(Struct, frozen=True):
     healthcheck: tuple[str, ...]
     """HEALTHCHECK's test as the image has it, such as `("CMD-SHELL", "curl -f localhost")`; empty without one."""
     labels: Mapping[str, str]
+    architecture: str
+    """As Go names it: `amd64` or `arm64`."""
 
 
 class ContainerSpec(Struct, frozen=True):
@@ -160,7 +162,13 @@ def read_image(raw: Any) -> ImageDetails:
         env={name: value for name, _, value in pairs},
         healthcheck=() if test in ((), ("NONE",)) else test,
         labels=_mapping(config.get("Labels")),
+        architecture=str(raw.get("Architecture", "")),
     )
+
+
+def label_filter(labels: Mapping[str, str]) -> list[str]:
+    """The engine's filter for what carries the labels; an empty value stands for any."""
+    return [f"{key}={value}" if value else key for key, value in labels.items()]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

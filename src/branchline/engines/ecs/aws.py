@@ -68,7 +68,7 @@ class Aws:
         self.calls: Counter[str] = Counter()
         """How often each operation was called, by its name such as `ecs:CreateService`; retries are not in it."""
         self.retried: Counter[str] = Counter()
-        """How often each operation was sent again."""
+        """How often each operation, by its name such as `CreateService`, was sent again."""
 
     @cached_property
     def session(self) -> boto3.Session:
@@ -117,8 +117,7 @@ class Aws:
         context = cast("dict[str, Any]", request.context)
         context["branchline_sent"] = context.get("branchline_sent", 0) + 1
         if context["branchline_sent"] > 1:
-            service, operation = event_name.split(".")[1:3]
-            self.retried[f"{service}:{operation}"] += 1
+            self.retried[event_name.rpartition(".")[2]] += 1
 
     @cached_property
     def ecs(self) -> ECSClient:

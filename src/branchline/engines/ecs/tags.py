@@ -9,6 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types_boto3_ecs.type_defs import TagTypeDef as EcsTag
+    from types_boto3_elbv2.type_defs import TagTypeDef as AwsTag
 
 LENGTH = 256
 _PLAIN = re.compile(rb"[A-Za-z0-9_.:/+@-]")
@@ -40,19 +45,19 @@ def decode(tags: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def ecs_tags(values: Mapping[str, str]) -> list[dict[str, str]]:
+def ecs_tags(values: Mapping[str, str]) -> list[EcsTag]:
     """As ECS takes them: `key` and `value`."""
     return [{"key": key, "value": value} for key, value in encode(values).items()]
 
 
-def aws_tags(values: Mapping[str, str]) -> list[dict[str, str]]:
+def aws_tags(values: Mapping[str, str]) -> list[AwsTag]:
     """As most other services take them: `Key` and `Value`."""
     return [{"Key": key, "Value": value} for key, value in encode(values).items()]
 
 
-def read(tags: Iterable[Mapping[str, str]]) -> dict[str, str]:
+def read(tags: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The values of a resource's tags, in either spelling."""
-    pairs = ({name.lower(): text for name, text in tag.items()} for tag in tags)
+    pairs = ({name.lower(): str(text) for name, text in tag.items()} for tag in tags)
     return decode({pair["key"]: pair.get("value", "") for pair in pairs})
 
 

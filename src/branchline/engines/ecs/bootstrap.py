@@ -1,0 +1,171 @@
+"""Makes a platform's base, or brings it to what is wanted: `branchline aws bootstrap`. Repeatable at any point.
+
+A further load balancer is there before the base says so, and the base says so no more before it goes, since deploys
+go by what the base says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from branchline.cancellation import Cancellation
+from branchline.engines.ecs import names, stacks
+from branchline.engines.ecs.aws import Aws, AwsError, asking
+from branchline.engines.ecs.base import Base, read_base, read_shard
+from branchline.engines.ecs.base_plan import Plan
+from branchline.engines.ecs.stacks import Change, Outcome, Report, Stack
+from branchline.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What bootstrap did."""
+
+    base: Base
+    outcomes: dict[str, str]
+    """What became of each stack, by its name: created, updated, unchanged, deleted."""
+    notes: tuple[str, ...]
+    """What is left to do, or worth knowing."""
+
+
+def bootstrap(aws: Aws, plan: Plan, report: Report, cancellation: Cancellation) -> Made:
+    """Makes the base and what belongs to it, in the order in which each is needed.
+
+    Raises:
+        AwsError: AWS refuses something; says what.
+        ConfigurationError: a stack isn't ours, or a load balancer that should go is in use.
+    """
+    leaving = range(plan.shards + 1, plan.shards_now + 1)
+    for shard in leaving:
+        _check_unused(aws, read_base(aws, plan.platform), shard)
+    if not plan.shards_now:
+        _allow_ecs(aws)
+    outcomes: dict[str, str] = {}
+
+    def deploy(stack: Stack) -> None:
+        outcome: Outcome = stacks.deploy(aws, stack, report, cancellation)
+        if outcome != "unchanged" or stack.name not in outcomes:
+            outcomes[stack.name] = outcome
+
+    deploy(plan.base(min(plan.shards, plan.shards_now or plan.shards)))
+    outputs = _outputs(aws, plan)
+    capacity = names.capacity_stack(plan.platform)
+    if plan.on_instances:
+        deploy(_capacity(plan, outputs))
+    elif stacks.delete(aws, capacity, plan.platform, report, cancellation):
+        outcomes[capacity] = "deleted"
+    for shard in range(2, plan.shards + 1):
+        deploy(_shard(plan, outputs, shard))
+    if 0 < plan.shards_now < plan.shards:
+        deploy(plan.base(plan.shards))
+    for shard in leaving:
+        name = names.shard_stack(plan.platform, shard)
+        if stacks.delete(aws, name, plan.platform, report, cancellation):
+            outcomes[name] = "deleted"
+    base = read_base(aws, plan.platform)
+    return Made(base, outcomes, tuple(_notes(plan, base)))
+
+
+def preview(aws: Aws, plan: Plan, cancellation: Cancellation) -> dict[str, list[Change]]:
+    """What `bootstrap` would do to each stack, with nothing left of the question.
+
+    What hangs on a base that isn't there yet is only named: its parameters aren't known.
+    """
+    changes = {names.base_stack(plan.platform): stacks.preview(aws, plan.base(plan.shards), cancellation)}
+    further = [names.shard_stack(plan.platform, shard) for shard in range(2, plan.shards + 1)]
+    if plan.shards_now:
+        outputs = _outputs(aws, plan)
+        if plan.on_instances:
+            stack = _capacity(plan, outputs)
+            changes[stack.name] = stacks.preview(aws, stack, cancellation)
+        for shard in range(2, plan.shards + 1):
+            stack = _shard(plan, outputs, shard)
+            changes[stack.name] = stacks.preview(aws, stack, cancellation)
+    else:
+        further += [names.capacity_stack(plan.platform)] if plan.on_instances else []
+        changes |= {name: [Change("Add", name, stacks.KIND, False)] for name in further}
+    going = [names.shard_stack(plan.platform, shard) for shard in range(plan.shards + 1, plan.shards_now + 1)]
+    capacity = names.capacity_stack(plan.platform)
+    if not plan.on_instances and stacks.find(aws, capacity, plan.platform) is not None:
+        going.append(capacity)
+    return changes | {name: [Change("Remove", name, stacks.KIND, False)] for name in going}
+
+
+def _outputs(aws: Aws, plan: Plan) -> dict[str, str]:
+    found = stacks.find(aws, names.base_stack(plan.platform), plan.platform)
+    outputs = found.get("Outputs", []) if found is not None else []
+    return {output.get("OutputKey", ""): output.get("OutputValue", "") for output in outputs}
+
+
+def _shard(plan: Plan, outputs: dict[str, str], shard: int) -> Stack:
+    return Stack(
+        names.shard_stack(plan.platform, shard),
+        plan.platform,
+        "load-balancer",
+        {
+            "Platform": plan.platform,
+            "Number": str(shard),
+            "SubnetIds": outputs["Subnets"],
+            "SecurityGroupId": outputs["LoadBalancerSecurityGroup"],
+            "CertificateArn": outputs.get("Certificate", ""),
+        },
+    )
+
+
+def _capacity(plan: Plan, outputs: dict[str, str]) -> Stack:
+    return Stack(
+        names.capacity_stack(plan.platform),
+        plan.platform,
+        "capacity-ec2",
+        {
+            "Platform": plan.platform,
+            "Capacity": plan.parameters["Capacity"],
+            "SubnetIds": outputs["Subnets"],
+            "SecurityGroupId": outputs["TaskSecurityGroup"],
+        },
+    )
+
+
+def _check_unused(aws: Aws, base: Base, shard: int) -> None:
+    """A load balancer that still has environments must not go."""
+    listener = read_shard(aws, base, shard).listener
+    with asking(f"can't look at the rules of the load balancer {shard}"):
+        rules = aws.elb.describe_rules(ListenerArn=listener)["Rules"]
+    if any(not rule.get("IsDefault") for rule in rules):
+        raise ConfigurationError(
+            f"the load balancer {shard} still has environments, so there can't be fewer than {shard}",
+            remedy="destroy or redeploy what is on it ('branchline aws doctor' shows the load balancers' use)",
+        )
+
+
+def _allow_ecs(aws: Aws) -> None:
+    """An account that has never used ECS lacks the role that ECS acts with: a cluster with capacity providers fails.
+
+    https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using-service-linked-roles.html
+    """
+    try:
+        with asking("can't make the service-linked role of Amazon ECS"):
+            aws.iam.create_service_linked_role(AWSServiceName="ecs.amazonaws.com")
+    except AwsError as error:
+        if error.code not in ("InvalidInput", "EntityAlreadyExists"):  # there is one: the former is AWS's word for it
+            raise
+
+
+def _notes(plan: Plan, base: Base) -> list[str]:
+    name = base.load_balancer.dns
+    if plan.domain.endswith(".branchline.internal"):
+        return [
+            f"there is no domain: hosts end with {base.domain}, which no DNS knows. They are reached at {name}"
+            " with their name in the Host header. --domain gives it one"
+        ]
+    if base.dns != "none":
+        return []
+    notes = [f"make a DNS record: *.{base.domain} is an alias of, or a CNAME for, {name}"]
+    if plan.shards > 1:
+        notes.append("environments on the other load balancers need records of their own")
+    if not plan.has_certificate:
+        notes.append(
+            "no public hosted zone of this account has the domain, so there is no certificate, and plain HTTP;"
+            " --certificate ARN gives it one"
+        )
+    return notes

@@ -1,0 +1,192 @@
+"""Hands a release to ECS: the first one with all that its environment needs, a later one in place of another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from branchline import labels
+from branchline.cancellation import Cancellation
+from branchline.engines.ecs import inventory, names, routing, services, specs, tags
+from branchline.engines.ecs.aws import Aws, AwsError, asking
+from branchline.engines.ecs.base import Base
+from branchline.engines.ecs.parallel import all_at_once
+from branchline.engines.ecs.routing import Route
+from branchline.engines.ecs.services import Service
+from branchline.environment import EnvironmentId, Release
+from branchline.errors import EngineError
+from branchline.events import Publish, Waiting
+from branchline.image import Image
+from branchline.ports import Push
+
+_POLL = 2.0
+_DRAINING = "drain"
+"""What the refusal to give a service the name of one that is being removed says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A release, and all that decides how it runs."""
+
+    push: Push
+    release: Release
+    base: Base
+    host: str
+    port: int
+    image: Image | None
+    values: dict[str, str]
+    """The release's record."""
+
+    @property
+    def environment(self) -> EnvironmentId:
+        """Whose release it is."""
+        return self.push.environment
+
+
+def create(
+    aws: Aws,
+    plan: Plan,
+    look: bool,
+    registered: Callable[[str], None],
+    cancellation: Cancellation,
+    publish: Publish,
+) -> Service:
+    """Makes the environment's log group, route and service. What is there already is taken, if it is ours.
+
+    `registered` is told the task definition as soon as there is one.
+    """
+    arn = ""
+
+    def register() -> None:
+        nonlocal arn
+        arn = _register(aws, plan)
+        registered(arn)
+
+    route: list[Route] = []
+    all_at_once(
+        lambda: _make_log_group(aws, plan),
+        lambda: route.append(routing.make(aws, plan.push, plan.base, plan.host, plan.port, look=look)),
+        register,
+    )
+    values = specs.service_values(plan.values, specs.revision(arn), None, route[0].rule, route[0].record)
+    request = specs.service(plan.push, arn, route[0].target_group, plan.port, plan.base, values)
+    name, told = names.service(plan.environment), False
+    while True:
+        try:
+            with asking(f"can't create the service {name}"):
+                return services.read(aws.ecs.create_service(**request)["service"])
+        except AwsError as error:
+            present = services.find(aws, plan.environment)
+            if present is not None:  # the answer to an earlier attempt was lost
+                return update(aws, plan, present, registered, arn, route[0])
+            if _DRAINING not in error.message.lower():
+                raise
+        if not told:
+            told = True
+            publish(Waiting(plan.environment, "the service that had its name is still being removed"))
+        cancellation.wait(_POLL)
+
+
+def update(
+    aws: Aws,
+    plan: Plan,
+    before: Service,
+    registered: Callable[[str], None],
+    arn: str = "",
+    route: Route | None = None,
+) -> Service:
+    """Has the release take the place of the one before, which goes on serving until it is healthy.
+
+    Returns the service as its tags are to be once the release serves; they still tell of the one before.
+    """
+    if not arn:
+        arn = _register(aws, plan)
+        registered(arn)
+    health = plan.values[labels.HEALTH], plan.values[labels.GRACE]
+    if health != (before.values.get(labels.HEALTH), before.values.get(labels.GRACE)):
+        routing.update(aws, plan.push, before.target_group)
+    switch(aws, plan.base, before, arn, plan.port, plan.push.application.health.timeout)
+    left = None if arn == before.task_definition else inventory.previous_of(before.values, before.revision)
+    rule = route.rule if route else before.rule
+    record = route.record if route else before.values.get(labels.RECORD, "")
+    values = specs.service_values(plan.values, specs.revision(arn), left, rule, record)
+    return replace(before, task_definition=arn, port=plan.port, values=values, desired=1, running=1)
+
+
+def switch(aws: Aws, base: Base, service: Service, arn: str, port: int, grace: float) -> None:
+    """Has the service run another task definition. `grace` is in seconds."""
+    with asking(f"can't update the service {service.name}"):
+        aws.ecs.update_service(
+            cluster=names.cluster(base.platform),
+            service=service.name,
+            taskDefinition=arn,
+            desiredCount=1,
+            healthCheckGracePeriodSeconds=math.ceil(grace),
+            **_changes(base, service, port),
+        )
+
+
+def _changes(base: Base, service: Service, port: int) -> services.Changes:
+    """What else has to change: the port, and the capacity of a service that had to fall back once."""
+    changes: services.Changes = {}
+    if port != service.port:
+        changes["loadBalancers"] = [
+            {"targetGroupArn": service.target_group, "containerName": names.CONTAINER, "containerPort": port}
+        ]
+    wanted = specs.capacity(base)
+    if service.providers != tuple(item["capacityProvider"] for item in wanted):
+        changes["capacityProviderStrategy"] = wanted
+        changes["forceNewDeployment"] = True
+    return changes
+
+
+def fall_back(aws: Aws, base: Base, environment: EnvironmentId) -> bool:
+    """Asks for on-demand capacity in place of Spot, which ECS doesn't do by itself; False where there is no other."""
+    if base.capacity != "fargate-spot":
+        return False
+    with asking(f"can't update the service {names.service(environment)}"):
+        aws.ecs.update_service(
+            cluster=names.cluster(base.platform),
+            service=names.service(environment),
+            capacityProviderStrategy=specs.capacity(base, on_demand=True),
+            forceNewDeployment=True,
+        )
+    return True
+
+
+def scale(aws: Aws, environment: EnvironmentId, count: int) -> None:
+    """Has the service run so many tasks: none, or one."""
+    with asking(f"can't update the service {names.service(environment)}"):
+        aws.ecs.update_service(
+            cluster=names.cluster(environment.platform), service=names.service(environment), desiredCount=count
+        )
+
+
+def tag(aws: Aws, service: Service, values: dict[str, str]) -> None:
+    """Writes the serving release's record onto the service."""
+    with asking(f"can't tag the service {service.name}"):
+        aws.ecs.tag_resource(resourceArn=service.arn, tags=tags.ecs_tags(values))
+
+
+def _register(aws: Aws, plan: Plan) -> str:
+    request = specs.task_definition(
+        plan.push, plan.release, plan.image, plan.host, plan.port, plan.base, aws.region, plan.values
+    )
+    with asking(f"can't register the task definition of {plan.environment.branch}"):
+        arn = aws.ecs.register_task_definition(**request)["taskDefinition"].get("taskDefinitionArn")
+    if not arn:
+        raise EngineError("ECS registered a task definition and didn't say which", remedy="run it again")
+    return arn
+
+
+def _make_log_group(aws: Aws, plan: Plan) -> None:
+    name = names.log_group(plan.environment)
+    try:
+        with asking(f"can't create the log group {name}"):
+            aws.logs.create_log_group(logGroupName=name, tags=tags.encode(specs.owner(plan.environment)))
+    except AwsError as error:
+        if error.code != "ResourceAlreadyExistsException":
+            raise
+    with asking(f"can't set the retention of the log group {name}"):
+        aws.logs.put_retention_policy(logGroupName=name, retentionInDays=plan.base.log_retention)

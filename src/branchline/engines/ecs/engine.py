@@ -1,0 +1,348 @@
+"""Runs releases as ECS services behind the platform's load balancers. See `ports.Engine` for what each method promises.
+
+AWS holds all state. A release is a revision of the environment's task definition family, whose tags are its record; the
+service's tags are a copy of the serving one's, so that a list needs no call for each environment. What a killed deploy
+left is known by its lease, which it didn't give back in order: the next turn then looks for leftovers, others needn't.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+from branchline import labels
+from branchline.cancellation import Cancellation
+from branchline.engines.ecs import (
+    deployment,
+    inventory,
+    leftovers,
+    output,
+    probe,
+    removal,
+    rollout,
+    routing,
+    services,
+    specs,
+    tags,
+)
+from branchline.engines.ecs.aws import Aws, asking
+from branchline.engines.ecs.base import Base, read_base
+from branchline.engines.ecs.images import EcsImages
+from branchline.engines.ecs.inventory import Previous
+from branchline.engines.ecs.lease import DynamoLease
+from branchline.engines.ecs.services import Service
+from branchline.environment import Environment, EnvironmentId, Release
+from branchline.errors import NotFoundError
+from branchline.events import Note, Phase, Publish
+from branchline.phases import phase
+from branchline.ports import Push
+from branchline.settings.platform import PlatformSettings
+
+
+@dataclass
+class _Attempt:
+    """What a deploy of this process has made so far, so that it can be undone or completed."""
+
+    before: Service | None
+    look: bool
+    """Whether more may be there than is known: of a killed deploy, or of a call that was sent twice."""
+    began: bool = False
+    """Whether anything but an image was made."""
+    task_definition: str = ""
+    serves: Service | None = None
+    stale: Previous | None = None
+    """What served before the previous release, and is kept no longer once the new one serves."""
+
+    def registered(self, task_definition: str) -> None:
+        """Remembers the release's task definition."""
+        self.task_definition = task_definition
+
+
+class EcsEngine:
+    """One platform's environments on Amazon ECS."""
+
+    def __init__(self, aws: Aws, settings: PlatformSettings, lease: DynamoLease, images: EcsImages) -> None:
+        self._aws = aws
+        self._settings = settings
+        self._lease = lease
+        self._images = images
+        self._attempts: dict[EnvironmentId, _Attempt] = {}
+        self._found: dict[EnvironmentId, Service | None] = {}
+
+    @cached_property
+    def base(self) -> Base:
+        """What `branchline aws bootstrap` made."""
+        return read_base(self._aws, self._settings.platform)
+
+    # What there is
+
+    def environments(self, project: str | None = None) -> list[Environment]:
+        """See `ports.Engine.environments`."""
+        records = {record.environment: record for record in self._lease.records(project)}
+        scheme, found = self.base.scheme, list[Environment | None]()
+        for service in services.every(self._aws, self._settings.platform):
+            environment = specs.environment_id(service.values)
+            if environment is not None and project in (None, environment.project):
+                record = records.pop(environment, None)
+                found.append(inventory.environment(environment, service, self._values(service), record, scheme))
+        found += [inventory.environment(each, None, {}, record, scheme) for each, record in records.items()]
+        return sorted(filter(None, found), key=lambda each: (each.id.project, each.id.branch))
+
+    def find(self, environment: EnvironmentId) -> Environment | None:
+        """See `ports.Engine.find`."""
+        record = self._lease.record(environment)
+        service = services.find(self._aws, environment)
+        self._found[environment] = service
+        values = self._values(service) if service else {}
+        return inventory.environment(environment, service, values, record, self.base.scheme)
+
+    def _as_environment(self, environment: EnvironmentId, service: Service, values: dict[str, str]) -> Environment:
+        """What a service that serves amounts to, without a call."""
+        return inventory.serving(environment, service, values, None, self.base.scheme)
+
+    def _values(self, service: Service) -> dict[str, str]:
+        """The serving release's record: the service's own copy where that is up to date."""
+        if service.described:
+            return service.values
+        return {**service.values, **self._read_task_definition(service.task_definition)[0]}
+
+    def _read_task_definition(self, arn: str) -> tuple[dict[str, str], int]:
+        """A task definition's record, and its container's port."""
+        with asking(f"can't read the task definition {arn}"):
+            answer = self._aws.ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"])
+        containers = answer["taskDefinition"].get("containerDefinitions", [])
+        mappings = [mapping for container in containers for mapping in container.get("portMappings", [])]
+        return tags.read(answer.get("tags", [])), mappings[0].get("containerPort", 0) if mappings else 0
+
+    # Deploying
+
+    def begin(self, push: Push) -> Release:
+        """See `ports.Engine.begin`. What others see of it is the lease."""
+        specs.check(push, self.base)
+        environment = push.environment
+        record = self._lease.record(environment)
+        service = self._found.pop(environment, None)
+        self._attempts[environment] = _Attempt(before=service, look=record is not None and record.unclean)
+        return Release(environment, inventory.next_number(service, record), push.commit, specs.now())
+
+    def serving(self, push: Push, image: str) -> Environment | None:
+        """See `ports.Engine.serving`."""
+        attempt = self._attempts[push.environment]
+        service = attempt.before
+        if service is None or attempt.look or not (service.described and service.desired and service.running):
+            return None
+        host, values = specs.host(push, self.base, self._settings), service.values
+        wanted = {labels.IMAGE: image, labels.CONFIGURATION: specs.configuration(push, image, host)}
+        if not wanted.items() <= values.items():
+            return None
+        health = push.application.health
+        if not probe.ask(self._address(service), host, health.path or "/", health.request_timeout).healthy:
+            return None
+        if not inventory.lives_long_enough(values, self._settings.lifetime):
+            values = specs.prolonged(values, self._settings)
+            deployment.tag(self._aws, service, values)
+        return self._as_environment(push.environment, service, values)
+
+    def run(self, push: Push, coming: Release, cancellation: Cancellation, publish: Publish) -> Environment:
+        """See `ports.Engine.run`."""
+        environment, attempt, before = push.environment, self._attempts[push.environment], None
+        host = specs.host(push, self.base, self._settings)
+        image = self._images.image(push, coming.image, cancellation, publish)
+        port, rule = specs.port_of(push, image)
+        publish(Note(environment, f"port {port}: {rule}"))
+        created = coming.created
+        if attempt.before is not None:
+            before = replace(attempt.before, values=self._values(attempt.before))
+            attempt.stale, created = inventory.previous(before.values), inventory.created(before.values)
+        values = specs.release_values(push, coming, host, port, created, self._settings)
+        plan = deployment.Plan(push, coming, self.base, host, port, image, values)
+        retried, attempt.began = self._aws.retried.total(), True
+        with phase(environment, Phase.START, publish):
+            if before is None:
+                service = deployment.create(self._aws, plan, attempt.look, attempt.registered, cancellation, publish)
+            else:
+                service = deployment.update(self._aws, plan, before, attempt.registered)
+        attempt.look = attempt.look or self._aws.retried.total() > retried
+        cancellation.check()
+        self._await(environment, service, cancellation, publish)
+        if before is not None:
+            deployment.tag(self._aws, service, service.values)
+        attempt.serves = service
+        return self._as_environment(environment, service, service.values)
+
+    def retire(self, environment: EnvironmentId, cancellation: Cancellation) -> None:  # noqa: ARG002 - the protocol's
+        """See `ports.Engine.retire`. The old tasks are drained and stopped by ECS itself.
+
+        The definition and image of the release that served just before are kept, for a rollback.
+        """
+        attempt = self._attempts.pop(environment, None)
+        self._lease.note_success(environment)
+        if attempt is None or attempt.serves is None:
+            return
+        try:
+            self._tidy(environment, attempt.serves, attempt.stale, look=attempt.look)
+        except BaseException:
+            self._lease.note_unclean(environment)
+            raise
+
+    def _tidy(self, environment: EnvironmentId, serves: Service, stale: Previous | None, *, look: bool) -> None:
+        before = inventory.previous(serves.values)
+        kept = {serves.revision, *((before.revision,) if before else ())}
+        tags_kept = [inventory.image_tag(serves.values), *((before.image,) if before else ())]
+        if look:
+            revisions = removal.revisions_of(self._aws, environment)
+            removal.remove_revisions(self._aws, [arn for arn in revisions if specs.revision(arn) not in kept])
+            self._images.remove(environment, keep=tags_kept)
+            removal.remove_other_rules(self._aws, environment, self.base, serves)
+        elif stale is not None:
+            if stale.revision not in kept:
+                removal.remove_revisions(self._aws, [removal.sibling(serves.task_definition, stale.revision)])
+            if stale.image not in tags_kept:
+                self._images.remove_tags(environment, [stale.image])
+
+    def abandon(self, coming: Release) -> None:
+        """See `ports.Engine.abandon`."""
+        environment = coming.environment
+        attempt = self._attempts.pop(environment, None)
+        if attempt is None:
+            return
+        try:
+            self._undo(environment, attempt)
+        except BaseException:
+            self._lease.note_unclean(environment)
+            raise
+
+    def _undo(self, environment: EnvironmentId, attempt: _Attempt) -> None:
+        before = attempt.before
+        if before is None:
+            if attempt.began or attempt.look:
+                removal.destroy(self._aws, environment, self._images, lambda: self.base, look=True)
+            else:
+                self._images.remove_tags(environment, self._images.uploaded(environment))
+            return
+        if attempt.task_definition:
+            deployment.switch(self._aws, self.base, before, before.task_definition, before.port, 0)
+            if not before.desired:
+                deployment.scale(self._aws, environment, 0)
+            removal.remove_revisions(self._aws, [attempt.task_definition])
+        kept = {inventory.image_tag(before.values), *((attempt.stale.image,) if attempt.stale else ())}
+        self._images.remove_tags(environment, [tag for tag in self._images.uploaded(environment) if tag not in kept])
+        if attempt.look:
+            self._lease.note_unclean(environment)  # the next deploy that succeeds looks for the rest
+
+    def fail(self, push: Push, coming: Release, reason: str) -> None:
+        """See `ports.Engine.fail`."""
+        self.abandon(coming)
+        host = specs.host(push, self.base, self._settings)
+        repository = push.source.url if push.source else ""
+        failed = replace(coming, failure=reason)
+        self._lease.note_failure(push.environment, failed, host=host, repository=repository)
+
+    # Changing what serves
+
+    def rollback(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> Environment:
+        """See `ports.Engine.rollback`."""
+        service = self._serving(environment)
+        before = inventory.previous(service.values)
+        if before is None:
+            raise NotFoundError(
+                f"{environment.branch} has no previous release", remedy="deploy the commit: --commit C --force"
+            )
+        arn = removal.sibling(service.task_definition, before.revision)
+        values, port = self._read_task_definition(arn)
+        left = inventory.previous_of(service.values, service.revision)
+        pointers = service.rule, service.values.get(labels.RECORD, "")
+        back = replace(
+            service,
+            task_definition=arn,
+            port=port,
+            values=specs.service_values(values, before.revision, left, *pointers),
+        )
+        grace = inventory.health(values).timeout
+        with phase(environment, Phase.START, publish):
+            deployment.switch(self._aws, self.base, service, arn, port, grace)
+        try:
+            self._await(environment, back, cancellation, publish)
+        except BaseException:
+            deployment.switch(self._aws, self.base, service, service.task_definition, service.port, 0)
+            raise
+        deployment.tag(self._aws, back, back.values)
+        return self._as_environment(environment, replace(back, desired=1, running=1), back.values)
+
+    def sleep(self, environment: EnvironmentId) -> None:
+        """See `ports.Engine.sleep`. The load balancer answers 503 until it is woken."""
+        if self._serving(environment).desired:
+            deployment.scale(self._aws, environment, 0)
+
+    def wake(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> None:
+        """See `ports.Engine.wake`."""
+        service = self._serving(environment)
+        with phase(environment, Phase.START, publish):
+            if not service.desired:
+                deployment.scale(self._aws, environment, 1)
+        self._await(environment, service, cancellation, publish)
+
+    def _serving(self, environment: EnvironmentId) -> Service:
+        service = services.find(self._aws, environment)
+        if service is None:
+            raise NotFoundError(
+                f"{environment.branch} of {environment.project} has no environment", remedy="see 'branchline list'"
+            )
+        return replace(service, values=self._values(service))
+
+    def _await(
+        self, environment: EnvironmentId, service: Service, cancellation: Cancellation, publish: Publish
+    ) -> None:
+        """Waits until the service's task definition serves."""
+        what = rollout.Rollout(
+            environment=environment,
+            number=inventory.release_number(service.values),
+            base=self.base,
+            task_definition=service.task_definition,
+            host=service.values.get(labels.HOST, ""),
+            health=inventory.health(service.values),
+            balancer=self._address(service),
+        )
+        fall_back = partial(deployment.fall_back, self._aws, self.base, environment)
+        with phase(environment, Phase.HEALTHY, publish):
+            rollout.wait(self._aws, what, cancellation, publish, fall_back)
+
+    def _address(self, service: Service) -> probe.Address:
+        balancer = routing.load_balancer_of(self._aws, service.rule, self.base)
+        return probe.address(self._settings.ecs, self.base, balancer)
+
+    # Removing
+
+    def destroy(self, environment: EnvironmentId) -> list[str]:
+        """See `ports.Engine.destroy`."""
+        record = self._lease.record(environment)
+        look = record is None or record.unclean or record.failed is not None
+        removed = removal.destroy(self._aws, environment, self._images, lambda: self.base, look=look)
+        self._lease.forget(environment)
+        return removed
+
+    def leftovers(self) -> dict[EnvironmentId, list[str]]:
+        """See `ports.Engine.leftovers`."""
+        return leftovers.find(self._aws, self.base, self._images, self._lease)
+
+    def sweep(self, environment: EnvironmentId) -> list[str]:
+        """See `ports.Engine.sweep`."""
+        service = services.find(self._aws, environment)
+        if service is None:
+            return self.destroy(environment)
+        return leftovers.sweep(
+            self._aws, self.base, self._images, environment, replace(service, values=self._values(service))
+        )
+
+    # Looking inside
+
+    def logs(self, environment: EnvironmentId, *, follow: bool, tail: int | None) -> Iterator[bytes]:
+        """See `ports.Engine.logs`."""
+        return output.lines(self._aws, self._serving(environment), environment, follow=follow, tail=tail)
+
+    def execute(self, environment: EnvironmentId, command: Sequence[str], *, terminal: bool) -> int:
+        """See `ports.Engine.execute`."""
+        from branchline.engines.ecs import session
+
+        return session.run(self._aws, self._serving(environment), environment, command, terminal=terminal)
