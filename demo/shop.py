@@ -8,21 +8,27 @@ import shutil
 import tarfile
 from pathlib import Path
 
-BASE = "branchline-demo-base"
 
-DOCKERFILE = f"""\
-# A web server of 2 MB, so that the demo needs no image registry.
-FROM {BASE}
+def dockerfile(base: str) -> str:
+    """A web server of 2 MB, which ends at once when it is told to."""
+    return f"""\
+# The base is made on this machine, so that the demo needs no image registry.
+FROM {base}
 COPY www /www
 EXPOSE 8000
-CMD ["httpd", "-f", "-p", "8000", "-h", "/www"]
+CMD ["sh", "-c", "trap 'exit 0' TERM; httpd -f -p 8000 -h /www & wait"]
 """
 
-BROKEN_DOCKERFILE = f"""\
-FROM {BASE}
+
+def broken_dockerfile(base: str, code: int = 1) -> str:
+    """A release that ends as soon as it has started, with that exit code."""
+    complaint = "echo connecting to the database...; sleep 0.2; echo 'fatal: no database at db:5432'"
+    return f"""\
+FROM {base}
 EXPOSE 8000
-CMD ["sh", "-c", "echo connecting to the database...; sleep 0.2; echo 'fatal: no database at db:5432'; exit 1"]
+CMD ["sh", "-c", "{complaint}; exit {code}"]
 """
+
 
 PAGE = """\
 <!doctype html>

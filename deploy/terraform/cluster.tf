@@ -15,6 +15,14 @@ resource "aws_ecs_cluster" "this" {
 resource "aws_ecs_cluster_capacity_providers" "this" {
   cluster_name       = aws_ecs_cluster.this.name
   capacity_providers = local.on_ec2 ? aws_ecs_capacity_provider.instances[*].name : ["FARGATE", "FARGATE_SPOT"]
+
+  dynamic "default_capacity_provider_strategy" {
+    for_each = aws_ecs_capacity_provider.instances[*].name
+    content {
+      capacity_provider = default_capacity_provider_strategy.value
+      weight            = 1
+    }
+  }
 }
 
 # One writer per environment, by conditional writes. DynamoDB removes what has expired.

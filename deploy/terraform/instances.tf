@@ -19,10 +19,43 @@ resource "aws_iam_role" "instances" {
   tags               = local.tags
 }
 
-resource "aws_iam_role_policy_attachment" "instances" {
-  count      = local.on_ec2 ? 1 : 0
-  role       = aws_iam_role.instances[0].name
-  policy_arn = "arn:${local.partition}:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role"
+# What the ECS agent does in this cluster, and nothing else. Tasks have roles of their own, which pull their images and
+# write their logs: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/instance_IAM_role.html
+data "aws_iam_policy_document" "agent" {
+  statement {
+    sid       = "FindTheService"
+    actions   = ["ecs:DiscoverPollEndpoint"]
+    resources = ["*"] # it takes no other
+  }
+
+  statement {
+    sid = "JoinTheCluster"
+    actions = [
+      "ecs:RegisterContainerInstance",
+      "ecs:DeregisterContainerInstance",
+      "ecs:SubmitAttachmentStateChanges",
+      "ecs:SubmitContainerStateChange",
+      "ecs:SubmitTaskStateChange",
+    ]
+    resources = [aws_ecs_cluster.this.arn]
+  }
+
+  statement {
+    sid = "RunTasks"
+    actions = [
+      "ecs:Poll",
+      "ecs:StartTelemetrySession",
+      "ecs:UpdateContainerInstancesState", # to DRAINING, when Spot takes the instance back
+    ]
+    resources = ["arn:${local.partition}:ecs:${local.region}:${local.account}:container-instance/${local.name}/*"]
+  }
+}
+
+resource "aws_iam_role_policy" "agent" {
+  count  = local.on_ec2 ? 1 : 0
+  name   = "agent"
+  role   = aws_iam_role.instances[0].id
+  policy = data.aws_iam_policy_document.agent.json
 }
 
 resource "aws_iam_instance_profile" "instances" {
@@ -36,7 +69,6 @@ resource "aws_launch_template" "instances" {
   count                  = local.on_ec2 ? 1 : 0
   name                   = "${local.name}-capacity"
   image_id               = "resolve:ssm:${var.image_parameter}"
-  instance_type          = var.instance_types[0]
   update_default_version = true
   tags                   = local.tags
 
@@ -56,11 +88,23 @@ resource "aws_launch_template" "instances" {
   }
 
   network_interfaces {
+    device_index                = 0
     associate_public_ip_address = true
     security_groups             = [aws_security_group.environments.id]
   }
 
-  # With one hop, the containers don't reach the instance's credentials.
+  block_device_mappings {
+    device_name = "/dev/xvda"
+
+    ebs {
+      volume_size           = 50
+      volume_type           = "gp3"
+      encrypted             = true
+      delete_on_termination = true
+    }
+  }
+
+  # Containers are one hop further away, so with one hop they don't get the instance's credentials.
   metadata_options {
     http_endpoint               = "enabled"
     http_tokens                 = "required"
@@ -79,19 +123,21 @@ resource "aws_launch_template" "instances" {
 }
 
 resource "aws_autoscaling_group" "instances" {
-  count                 = local.on_ec2 ? 1 : 0
-  name                  = "${local.name}-capacity"
-  min_size              = 0
-  max_size              = var.max_instances
-  vpc_zone_identifier   = local.subnets
-  protect_from_scale_in = true  # ECS takes the protection away once an instance has no task
-  capacity_rebalance    = false # ECS isn't told of it; Spot interruptions drain the instance anyway
-  force_delete          = true
+  count                   = local.on_ec2 ? 1 : 0
+  name                    = "${local.name}-capacity"
+  min_size                = var.min_instances
+  max_size                = var.max_instances
+  default_instance_warmup = 30
+  vpc_zone_identifier     = local.subnets
+  protect_from_scale_in   = true  # ECS takes the protection away once an instance has no task
+  capacity_rebalance      = false # ECS isn't told of it; Spot interruptions drain the instance anyway
+  force_delete            = true
 
   mixed_instances_policy {
     instances_distribution {
       on_demand_base_capacity                  = 0
       on_demand_percentage_above_base_capacity = var.capacity == "ec2" ? 100 : 0
+      on_demand_allocation_strategy            = "prioritized"
       spot_allocation_strategy                 = "price-capacity-optimized"
     }
 
@@ -111,7 +157,8 @@ resource "aws_autoscaling_group" "instances" {
   }
 
   dynamic "tag" {
-    for_each = merge(local.tags, { AmazonECSManaged = "true" })
+    # ECS adds AmazonECSManaged itself; without it here, the next run would take it away.
+    for_each = merge(local.tags, { Name = local.name, AmazonECSManaged = "" })
     content {
       key                 = tag.key
       value               = tag.value
@@ -135,9 +182,11 @@ resource "aws_ecs_capacity_provider" "instances" {
     managed_draining               = "ENABLED"
 
     managed_scaling {
-      status                 = "ENABLED"
-      target_capacity        = 100
-      instance_warmup_period = 30
+      status                    = "ENABLED"
+      target_capacity           = 100
+      minimum_scaling_step_size = 1
+      maximum_scaling_step_size = 10
+      instance_warmup_period    = 30 # the default of 300 would have ECS wait that long before it starts a second instance
     }
   }
 }

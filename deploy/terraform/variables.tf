@@ -97,20 +97,26 @@ variable "subnet_ids" {
   }
 }
 
-variable "instance_types" {
-  description = "With the capacity ec2-spot or ec2: instance types to choose from, all of one architecture. The more, the fewer Spot interruptions."
-  type        = list(string)
-  default     = ["m7a.large", "m7i.large", "m6a.large", "m6i.large", "r7a.large", "r7i.large", "r6a.large", "r6i.large"]
+variable "min_instances" {
+  description = "With the capacity ec2-spot or ec2: how many instances stay when nothing runs. One spares the first deploy of the day a start of a minute or two."
+  type        = number
+  default     = 0
+}
+
+variable "max_instances" {
+  description = "With the capacity ec2-spot or ec2: the most instances there may be."
+  type        = number
+  default     = 20
 }
 
 variable "image_parameter" {
-  description = "With the capacity ec2-spot or ec2: the public SSM parameter that names the instances' image, which fits the architecture of instance_types."
+  description = "With the capacity ec2-spot or ec2: the SSM parameter that names the AMI. It is read whenever an instance starts, so new ones are up to date."
   type        = string
   default     = "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
 }
 
-variable "max_instances" {
-  description = "With the capacity ec2-spot or ec2: the most instances that there may be."
-  type        = number
-  default     = 10
+variable "instance_types" {
+  description = "With the capacity ec2-spot or ec2: instance types of one size and of the AMI's architecture. The more, the less often Spot has none, or takes one back. For ec2 the order counts: the first that there is."
+  type        = list(string)
+  default     = ["m6i.large", "m6a.large", "m5.large", "m5a.large", "m5d.large", "m7i.large"]
 }

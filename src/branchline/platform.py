@@ -16,6 +16,7 @@ from branchline.settings.platform import PlatformSettings
 if TYPE_CHECKING:
     from branchline.engines.docker.checks import Check
     from branchline.engines.docker.routing import Routing
+    from branchline.engines.ecs.aws import Aws
 
 
 def state_directory(settings: PlatformSettings) -> Path:
@@ -86,7 +87,7 @@ def _builder(settings: PlatformSettings) -> Builder:
     from branchline.engines.docker.images import DockerImages
     from branchline.engines.docker.lease import FileLease
 
-    client = Client(settings.docker.host)
+    client = Client(settings.docker.host, anywhere=True)
     lease = FileLease(state_directory(settings) / "leases", settings.parallel)
     return DockerBuilder(client, DockerImages(client, settings, lease))
 
@@ -100,6 +101,13 @@ def router(settings: PlatformSettings) -> Routing:
     directory = state_directory(settings)
     lease = FileLease(directory / "leases", settings.parallel)
     return Routing(Client(settings.docker.host), settings, directory / "router", lease.held)
+
+
+def aws(settings: PlatformSettings) -> Aws:
+    """The account and region that the settings name, for the commands on what a platform there stands on."""
+    from branchline.engines.ecs.aws import Aws
+
+    return Aws(settings.ecs)
 
 
 def checks(settings: PlatformSettings) -> list[Check]:

@@ -7,9 +7,11 @@ import http.client
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 
 from branchline.ports import Login
 
@@ -30,14 +32,24 @@ class Answer:
 
 
 @dataclass
-class Hang:
-    """No answer until the test's end, or until the engine hangs up."""
+class Slow:
+    """Takes the upload in slowly, and never answers. The engine looks up from an upload as long as it has to send."""
 
-    begun: threading.Event = field(default_factory=threading.Event)
+    under_way: threading.Event = field(default_factory=threading.Event)
+    """Set after the first 4 MB."""
     hung_up: threading.Event = field(default_factory=threading.Event)
 
+    def take(self, body: BufferedIOBase) -> None:
+        taken = 0
+        while piece := body.read1(1 << 16):
+            taken += len(piece)
+            if taken > 4_000_000:
+                self.under_way.set()
+            time.sleep(0.01)
+        self.hung_up.set()
 
-Fault = Callable[[str, str], Answer | Hang | None]
+
+Fault = Callable[[str, str], Answer | Slow | None]
 """By method and path, what becomes of a request; None to leave it alone."""
 
 
@@ -66,11 +78,8 @@ def in_front_of(port: int) -> Iterator[Registry]:
                 return
             registry.requests.append(f"{self.command} {self.path}")
             fault = registry.fault(self.command, self.path)
-            if isinstance(fault, Hang):
-                fault.begun.set()
-                while self.rfile.read1(1 << 16):
-                    pass
-                fault.hung_up.set()
+            if isinstance(fault, Slow):
+                fault.take(self.rfile)
                 self.close_connection = True
                 return
             body = self.read()

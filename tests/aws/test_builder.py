@@ -20,7 +20,7 @@ from branchline.errors import BranchlineError, BuildError, ConfigurationError, D
 from tests import leftovers
 from tests.aws.conftest import MiniStack
 from tests.aws.pushes import Heard, make_builder, make_push, names_here
-from tests.aws.registry import LOGIN, Answer, Hang, Registry, in_front_of
+from tests.aws.registry import LOGIN, Answer, Registry, Slow, in_front_of
 from tests.docker.proxy import build_error, in_front_of_the_engine
 from tests.driver import free_port
 from tests.repositories import Repo
@@ -209,13 +209,14 @@ def test_a_cancelled_push_ends_at_once_and_its_secret_was_in_no_command_line_and
     configuration = tmp_path / "docker"
     configuration.mkdir()
     monkeypatch.setenv("DOCKER_CONFIG", str(configuration))
-    hang, cancellation, heard, push = Hang(), Cancellation(), Heard(), make_push(platform, repo)
-    registry.fault = lambda method, _: hang if method == "PATCH" else None
+    repo.commit("A large file", {"i": os.urandom(20_000_000)})
+    slow, cancellation, heard, push = Slow(), Cancellation(), Heard(), make_push(platform, repo)
+    registry.fault = lambda method, _: slow if method == "PATCH" else None
     name = builder.build(push, Cancellation(), heard)
     cancelled: list[float] = []
 
     def cancel() -> None:
-        assert hang.begun.wait(20)
+        assert slow.under_way.wait(30)
         assert leftovers.processes(LOGIN.password) == []
         cancelled.append(time.monotonic())
         cancellation.cancel(DeletedError("main was deleted"))
@@ -230,7 +231,7 @@ def test_a_cancelled_push_ends_at_once_and_its_secret_was_in_no_command_line_and
     builder.discard(name)
 
     assert list(configuration.iterdir()) == []
-    assert hang.hung_up.wait(10), "the engine goes on with the push"
+    assert slow.hung_up.wait(10), "the engine goes on with the push"
     assert aws.ecr.describe_images(repositoryName=repository_of(platform))["imageDetails"] == []
 
 

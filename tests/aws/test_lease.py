@@ -502,8 +502,12 @@ def test_a_turn_that_was_taken_away_ends_its_work(table: Table) -> None:
         pytest.raises(LeaseLostError, match="somebody else has the turn now"),
         lease.turn(table.push(), cancellation := Cancellation(), ignore),
     ):
+        assert lease.holds(table.main)
         table.aws.dynamodb.delete_item(TableName=lease_table(table.platform), Key={"environment": {"S": "shop/main"}})
-        cancellation.wait(30)
+        try:
+            cancellation.wait(30)
+        finally:
+            assert not lease.holds(table.main)
 
 
 def test_a_turn_that_cannot_be_given_back_is_no_failure_of_its_work(table: Table) -> None:

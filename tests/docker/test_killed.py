@@ -73,7 +73,8 @@ def done(branchline: Branchline, cwd: Path, *arguments: str) -> None:
 def killed(branchline: Branchline, cwd: Path, what: str, point: int, *arguments: str) -> bool:
     """Runs the command up to the point; returns whether it got there and was killed.
 
-    A point is an event that was published (`event`), or an answer of the engine that has come (`call`).
+    A point is an event that was published (`event`), or the answer to a call that changed something (`call`): nothing
+    is different after one that only asked.
     """
     passed = 0
 
@@ -98,9 +99,10 @@ def killed(branchline: Branchline, cwd: Path, what: str, point: int, *arguments:
     def watch_calls() -> None:
         send: Any = docker.APIClient.send
 
-        def send_and_die(client: docker.APIClient, *args: Any, **options: Any) -> Any:
-            answer = send(client, *args, **options)
-            pass_point()
+        def send_and_die(client: docker.APIClient, request: Any, **options: Any) -> Any:
+            answer = send(client, request, **options)
+            if request.method not in ("GET", "HEAD"):
+                pass_point()
             return answer
 
         docker.APIClient.send = send_and_die  # type: ignore[method-assign]

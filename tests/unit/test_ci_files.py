@@ -23,7 +23,7 @@ import yaml
 
 from branchline.settings.variables import variable_names
 from tests.actions_runner import ACTION, EXPRESSION, ROOT
-from tests.docs.pages import DOCS, blocks
+from tests.docs.pages import DOCS, blocks, first_cells
 from tests.github import TOKEN, GitHub, serving
 
 TEMPLATE = ROOT / "deploy" / "gitlab" / "branchline.yml"
@@ -356,6 +356,10 @@ def test_the_workflows_that_the_pages_show_are_well_formed() -> None:
                 seen["gitlab"] += 1
                 _check_include(document)
     assert seen == {"github": 2, "gitlab": 2}
+
+
+def test_the_page_tells_of_every_input_and_output_of_the_action() -> None:
+    assert set(first_cells((DOCS / "how-to" / "aws-ci.md").read_text())) >= {*ACTION["inputs"], *ACTION["outputs"]}
 
 
 def _check_use(workflow: Any) -> None:

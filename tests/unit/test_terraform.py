@@ -20,7 +20,7 @@ from tests.provider_schema import Block, Resource
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODULE = ROOT / "deploy" / "terraform"
-TEMPLATE = ROOT / "src" / "branchline" / "engines" / "ecs" / "templates" / "base.yaml"
+TEMPLATES = ROOT / "src" / "branchline" / "engines" / "ecs" / "templates"
 FILES = sorted(MODULE.glob("*.tf"))
 META = {"count", "for_each", "depends_on", "provider", "lifecycle"}
 """Arguments of Terraform itself: https://developer.hashicorp.com/terraform/language/block/resource"""
@@ -199,10 +199,20 @@ _Template.add_multi_constructor(
 )
 
 
+def read_template(name: str) -> Any:
+    return yaml.load((TEMPLATES / name).read_text(), _Template)
+
+
 @pytest.fixture(scope="module")
 def template() -> Any:
     """The CloudFormation template of the base."""
-    return yaml.load(TEMPLATE.read_text(), _Template)
+    return read_template("base.yaml")
+
+
+@pytest.fixture(scope="module")
+def instances() -> Any:
+    """The CloudFormation template of the instances."""
+    return read_template("capacity-ec2.yaml")
 
 
 def test_it_tells_branchline_all_that_the_template_does(module: Module, template: Any) -> None:
@@ -210,11 +220,12 @@ def test_it_tells_branchline_all_that_the_template_does(module: Module, template
     assert {*module.locals["base"], *load_balancer} == set(template["Outputs"])
 
 
-def test_its_variables_are_the_templates_parameters(module: Module, template: Any) -> None:
+def test_its_variables_are_the_templates_parameters(module: Module, template: Any, instances: Any) -> None:
     variables = module.named("variable")
-    of_instances = {"instance_types", "image_parameter", "max_instances"}
-    parameters = {_snake(name): parameter for name, parameter in template["Parameters"].items()}
-    assert set(variables) - of_instances == set(parameters)
+    # The stack of the instances is given these by the base's; here they are one.
+    own = {name: each for name, each in instances["Parameters"].items() if name.endswith(("Instances", "Parameter"))}
+    parameters = {_snake(name): parameter for name, parameter in (template["Parameters"] | own).items()}
+    assert set(variables) == {*parameters, "instance_types"}
     for name, parameter in parameters.items():
         if "Default" in parameter:
             text = "" if variables[name]["default"] == [] else str(variables[name]["default"])
@@ -223,13 +234,23 @@ def test_its_variables_are_the_templates_parameters(module: Module, template: An
             assert re.search(rf"[\[\s\"]{allowed}[\],\"]", str(variables[name]["validation"])), f"{name}: {allowed}"
 
 
+def test_its_instances_are_those_of_the_template(module: Module, instances: Any) -> None:
+    wanted = instances["Resources"]["Instances"]["Properties"]["MixedInstancesPolicy"]["LaunchTemplate"]["Overrides"]
+    types = map(_bare, module.named("variable")["instance_types"]["default"])
+    assert list(types) == [each["InstanceType"] for each in wanted]
+    script = instances["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["UserData"]["Fn::Base64"]
+    settings = re.compile(r"^ *(ECS_\w+)=(\w*)$", re.MULTILINE)
+    assert settings.findall(module.text) == settings.findall(script) != []
+
+
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", name).lower()
 
 
-def test_its_roles_may_do_what_the_templates_may(module: Module, template: Any) -> None:
-    for role, document in (("ExecutionRole", "execution"), ("TaskRole", "task")):
-        (policy,) = template["Resources"][role]["Properties"]["Policies"]
+def test_its_roles_may_do_what_the_templates_may(module: Module, template: Any, instances: Any) -> None:
+    resources = template["Resources"] | instances["Resources"]
+    for role, document in (("ExecutionRole", "execution"), ("TaskRole", "task"), ("InstanceRole", "agent")):
+        (policy,) = resources[role]["Properties"]["Policies"]
         wanted = {
             statement["Sid"]: {statement["Action"]}
             if isinstance(statement["Action"], str)

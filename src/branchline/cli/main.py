@@ -36,6 +36,7 @@ _COMMANDS = {
     "reap": ("destroy", "Remove environments whose branch is gone."),
     "doctor": ("doctor", "Check the engine, the router and this machine."),
     "router": ("router", "Start, stop or look at the router."),
+    "aws": ("aws", "Make, check or remove what a platform on Amazon ECS stands on."),
     "schema": ("schema", "Print the JSON Schema of a settings file."),
 }
 """Each command's module in this package, which is loaded when it is used, and its line in the help."""
@@ -45,6 +46,7 @@ _AFTER_INTERRUPTION = {
     "rollback": "what serves goes on serving",
     "destroy": "run it again to remove the rest",
     "reap": "run it again to remove the rest",
+    "aws": "AWS goes on with what it was told; run it again to follow that and go on",
 }
 """What a user may rely on, or should do, once a command was interrupted."""
 

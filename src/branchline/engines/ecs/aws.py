@@ -160,6 +160,11 @@ class Aws:
         return self._client("ec2")
 
     @cached_property
+    def autoscaling(self) -> Any:
+        """EC2 Auto Scaling."""
+        return self._client("autoscaling")
+
+    @cached_property
     def acm(self) -> ACMClient:
         """Certificate Manager."""
         return self._client("acm")

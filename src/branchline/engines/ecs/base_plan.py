@@ -9,21 +9,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from branchline import labels, naming
-from branchline.engines.ecs import names, stacks, tags
+from branchline import naming
+from branchline.engines.ecs import names, services, stacks
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.stacks import Stack
 from branchline.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from types_boto3_cloudformation.type_defs import StackTypeDef
     from types_boto3_ec2.type_defs import RouteTableTypeDef
 
-CAPACITIES = ("fargate-spot", "fargate", "ec2-spot", "ec2")
-RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653)
-"""Days that CloudWatch Logs keeps what was printed:
-https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html"""
-MOST_SHARDS = 50
-"""A region's quota of Application Load Balancers, unless it was raised."""
 _CERTIFIED = 64 - len("*.")
 """A certificate's first name has at most 64 characters:
 https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html"""
@@ -38,7 +33,6 @@ _DEFAULTS = {
     "VpcId": "",
     "SubnetIds": "",
 }
-_DESCRIBED_AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +48,8 @@ class Wanted:
     shards: int | None = None
     log_retention: int | None = None
     """Days."""
+    instances: tuple[int, int] | None = None
+    """On EC2, how many stay when nothing runs, and how many there may be."""
     secrets: tuple[str, ...] | None = None
     """Names, which may have wildcards, or ARNs, of what environments may be given as secrets."""
     vpc: str | None = None
@@ -69,6 +65,8 @@ class Plan:
     """Of the template base.yaml; all of them."""
     shards_now: int
     """How many load balancers the base has; 0 where there is no base yet."""
+    instances: tuple[int, int] | None = None
+    """On EC2, how many stay and how many there may be, where the operator has said it."""
 
     @property
     def domain(self) -> str:
@@ -103,11 +101,7 @@ def make_plan(aws: Aws, platform: str, wanted: Wanted) -> Plan:
         ConfigurationError: what is wanted can't be, or would take from living environments what they stand on.
     """
     naming.check_name(platform, "platform's name", naming.PLATFORM_LENGTH)
-    found = stacks.find(aws, names.base_stack(platform), platform)
-    made = found is not None and bool(found.get("Outputs"))
-    now: dict[str, str] = {}
-    if found is not None and made:
-        now = {item.get("ParameterKey", ""): item.get("ParameterValue", "") for item in found.get("Parameters", [])}
+    now = _parameters(find_base(aws, platform))
     parameters = _DEFAULTS | {"Domain": f"{platform}.branchline.internal"} | now
     parameters.pop("Platform", None)
     parameters |= _network(aws, wanted, now)
@@ -120,44 +114,52 @@ def make_plan(aws: Aws, platform: str, wanted: Wanted) -> Plan:
         parameters["LogRetentionDays"] = str(wanted.log_retention)
     if wanted.secrets is not None:
         parameters["SecretArns"] = ",".join(_secret_arns(aws, wanted.secrets))
+    if wanted.instances is not None and not _on_instances(parameters):
+        raise ConfigurationError(
+            f"numbers of instances are given, but tasks run on {parameters['Capacity']}",
+            remedy="give --capacity ec2-spot or ec2 too",
+        )
     if now:
         _refuse_what_environments_stand_on(aws, platform, now, parameters)
-    return Plan(platform, parameters, int(now.get("Shards", "0")))
+    return Plan(platform, parameters, int(now.get("Shards", "0")), wanted.instances)
+
+
+def find_base(aws: Aws, platform: str) -> StackTypeDef | None:
+    """The stack of the platform's base, or None.
+
+    Raises:
+        ConfigurationError: it isn't the platform's, or wasn't made by `bootstrap`.
+    """
+    name = names.base_stack(platform)
+    found = stacks.find(aws, name, platform)
+    if found is not None and found.get("Outputs") and "Platform" not in _parameters(found):
+        raise ConfigurationError(
+            f"the stack {name} was made by other means, such as Terraform",
+            remedy="change or destroy it by the same means",
+        )
+    return found
 
 
 def live_services(aws: Aws, platform: str) -> list[str]:
     """The names of the platform's services, which are its environments."""
-    cluster = names.cluster(platform)
-    found: list[str] = []
-    try:
-        with asking(f"can't list the services of the cluster {cluster}"):
-            for page in aws.ecs.get_paginator("list_services").paginate(
-                cluster=cluster, PaginationConfig={"PageSize": 100}
-            ):
-                found += page["serviceArns"]
-    except AwsError as error:
-        if error.code == "ClusterNotFoundException":
-            return []
-        raise
-    live: list[str] = []
-    for start in range(0, len(found), _DESCRIBED_AT_ONCE):
-        with asking(f"can't look at the services of the cluster {cluster}"):
-            answer = aws.ecs.describe_services(
-                cluster=cluster, services=found[start : start + _DESCRIBED_AT_ONCE], include=["TAGS"]
-            )
-        live += [
-            service.get("serviceName", "")
-            for service in answer["services"]
-            if service.get("status") == "ACTIVE"
-            and tags.read([dict(tag) for tag in service.get("tags", [])]).get(labels.PLATFORM) == platform
-        ]
-    return sorted(live)
+    with asking("can't look for the cluster"):
+        clusters = aws.ecs.describe_clusters(clusters=[names.cluster(platform)])["clusters"]
+    if not any(cluster.get("status") == "ACTIVE" for cluster in clusters):
+        return []
+    return sorted(service.name for service in services.every(aws, platform))
 
 
 def listed(live: list[str]) -> str:
     """The first few of them, for a message."""
     shown = ", ".join(live[:5])
     return f"{shown} and {len(live) - 5} more" if len(live) > 5 else shown
+
+
+def _parameters(stack: StackTypeDef | None) -> dict[str, str]:
+    """What a stack was made with; none where it never came to be."""
+    if stack is None or not stack.get("Outputs"):
+        return {}
+    return {item.get("ParameterKey", ""): item.get("ParameterValue", "") for item in stack.get("Parameters", [])}
 
 
 def _on_instances(parameters: Mapping[str, str]) -> bool:

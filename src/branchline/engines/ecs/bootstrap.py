@@ -7,6 +7,7 @@ go by what the base says.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count, takewhile
 
 from branchline.cancellation import Cancellation
 from branchline.engines.ecs import names, stacks
@@ -15,6 +16,8 @@ from branchline.engines.ecs.base import Base, read_base, read_shard
 from branchline.engines.ecs.base_plan import Plan
 from branchline.engines.ecs.stacks import Change, Outcome, Report, Stack
 from branchline.errors import ConfigurationError
+
+_UNPROTECTED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def bootstrap(aws: Aws, plan: Plan, report: Report, cancellation: Cancellation) 
         AwsError: AWS refuses something; says what.
         ConfigurationError: a stack isn't ours, or a load balancer that should go is in use.
     """
-    leaving = range(plan.shards + 1, plan.shards_now + 1)
+    leaving = surplus_shards(aws, plan.platform, plan.shards)
     for shard in leaving:
         _check_unused(aws, read_base(aws, plan.platform), shard)
     if not plan.shards_now:
@@ -52,13 +55,13 @@ def bootstrap(aws: Aws, plan: Plan, report: Report, cancellation: Cancellation) 
     capacity = names.capacity_stack(plan.platform)
     if plan.on_instances:
         deploy(_capacity(plan, outputs))
-    elif stacks.delete(aws, capacity, plan.platform, report, cancellation):
+    elif remove_capacity(aws, plan.platform, report, cancellation):
         outcomes[capacity] = "deleted"
     for shard in range(2, plan.shards + 1):
         deploy(_shard(plan, outputs, shard))
     if 0 < plan.shards_now < plan.shards:
         deploy(plan.base(plan.shards))
-    for shard in leaving:
+    for shard in reversed(leaving):
         name = names.shard_stack(plan.platform, shard)
         if stacks.delete(aws, name, plan.platform, report, cancellation):
             outcomes[name] = "deleted"
@@ -84,11 +87,44 @@ def preview(aws: Aws, plan: Plan, cancellation: Cancellation) -> dict[str, list[
     else:
         further += [names.capacity_stack(plan.platform)] if plan.on_instances else []
         changes |= {name: [Change("Add", name, stacks.KIND, False)] for name in further}
-    going = [names.shard_stack(plan.platform, shard) for shard in range(plan.shards + 1, plan.shards_now + 1)]
+    going = [names.shard_stack(plan.platform, shard) for shard in surplus_shards(aws, plan.platform, plan.shards)]
     capacity = names.capacity_stack(plan.platform)
     if not plan.on_instances and stacks.find(aws, capacity, plan.platform) is not None:
         going.append(capacity)
     return changes | {name: [Change("Remove", name, stacks.KIND, False)] for name in going}
+
+
+def surplus_shards(aws: Aws, platform: str, kept: int) -> list[int]:
+    """The numbers of the load balancers beyond those that are kept. They are made upwards and removed downwards."""
+    return list(
+        takewhile(
+            lambda shard: stacks.find(aws, names.shard_stack(platform, shard), platform) is not None, count(kept + 1)
+        )
+    )
+
+
+def remove_capacity(aws: Aws, platform: str, report: Report, cancellation: Cancellation) -> bool:
+    """Removes the EC2 instances; returns whether there were any to remove.
+
+    They are protected from scaling in, which CloudFormation would wait for.
+    """
+    name = names.capacity_stack(platform)
+    if stacks.find(aws, name, platform) is None:
+        return False
+    with asking(f"can't look at the instances of {name}"):
+        groups = aws.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    for group in groups:
+        instances: list[str] = [instance["InstanceId"] for instance in group["Instances"]]
+        with asking(f"can't take the protection from the instances of {name}"):
+            # Before the instances that there are, so that none comes in between.
+            aws.autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, NewInstancesProtectedFromScaleIn=False)
+            for start in range(0, len(instances), _UNPROTECTED_AT_ONCE):
+                aws.autoscaling.set_instance_protection(
+                    AutoScalingGroupName=name,
+                    InstanceIds=instances[start : start + _UNPROTECTED_AT_ONCE],
+                    ProtectedFromScaleIn=False,
+                )
+    return stacks.delete(aws, name, platform, report, cancellation)
 
 
 def _outputs(aws: Aws, plan: Plan) -> dict[str, str]:
@@ -113,6 +149,8 @@ def _shard(plan: Plan, outputs: dict[str, str], shard: int) -> Stack:
 
 
 def _capacity(plan: Plan, outputs: dict[str, str]) -> Stack:
+    least, most = map(str, plan.instances or ("", ""))
+    asked = {"MinInstances": least, "MaxInstances": most} if plan.instances else {}
     return Stack(
         names.capacity_stack(plan.platform),
         plan.platform,
@@ -122,6 +160,7 @@ def _capacity(plan: Plan, outputs: dict[str, str]) -> Stack:
             "Capacity": plan.parameters["Capacity"],
             "SubnetIds": outputs["Subnets"],
             "SecurityGroupId": outputs["TaskSecurityGroup"],
+            **asked,
         },
     )
 

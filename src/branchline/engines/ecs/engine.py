@@ -123,7 +123,10 @@ class EcsEngine:
         environment = push.environment
         record = self._lease.record(environment)
         service = self._found.pop(environment, None)
-        self._attempts[environment] = _Attempt(before=service, look=record is not None and record.unclean)
+        look = record is not None and record.unclean
+        if service is None and not look and not (record and record.failed):
+            self._images.expect_none(environment)
+        self._attempts[environment] = _Attempt(before=service, look=look)
         return Release(environment, inventory.next_number(service, record), push.commit, specs.now())
 
     def serving(self, push: Push, image: str) -> Environment | None:
@@ -205,8 +208,8 @@ class EcsEngine:
         """See `ports.Engine.abandon`."""
         environment = coming.environment
         attempt = self._attempts.pop(environment, None)
-        if attempt is None:
-            return
+        if attempt is None or not self._lease.holds(environment):
+            return  # whoever has the turn now finds what is left of this one
         try:
             self._undo(environment, attempt)
         except BaseException:
@@ -228,12 +231,12 @@ class EcsEngine:
             removal.remove_revisions(self._aws, [attempt.task_definition])
         kept = {inventory.image_tag(before.values), *((attempt.stale.image,) if attempt.stale else ())}
         self._images.remove_tags(environment, [tag for tag in self._images.uploaded(environment) if tag not in kept])
-        if attempt.look:
-            self._lease.note_unclean(environment)  # the next deploy that succeeds looks for the rest
 
     def fail(self, push: Push, coming: Release, reason: str) -> None:
         """See `ports.Engine.fail`."""
         self.abandon(coming)
+        if not self._lease.holds(push.environment):
+            return
         host = specs.host(push, self.base, self._settings)
         repository = push.source.url if push.source else ""
         failed = replace(coming, failure=reason)
@@ -317,7 +320,7 @@ class EcsEngine:
     def destroy(self, environment: EnvironmentId) -> list[str]:
         """See `ports.Engine.destroy`."""
         record = self._lease.record(environment)
-        look = record is None or record.unclean or record.failed is not None
+        look = record is not None and (record.unclean or record.failed is not None)
         removed = removal.destroy(self._aws, environment, self._images, lambda: self.base, look=look)
         self._lease.forget(environment)
         return removed
@@ -331,9 +334,10 @@ class EcsEngine:
         service = services.find(self._aws, environment)
         if service is None:
             return self.destroy(environment)
-        return leftovers.sweep(
-            self._aws, self.base, self._images, environment, replace(service, values=self._values(service))
-        )
+        described = replace(service, values=self._values(service))
+        removed = leftovers.sweep(self._aws, self.base, self._images, environment, described)
+        self._lease.note_clean(environment)
+        return removed
 
     # Looking inside
 

@@ -73,6 +73,7 @@ class EcsImages:
         self._known: dict[str, Image] = {}
         """By reference, what is known from a build or a look."""
         self._uploaded: dict[EnvironmentId, str] = {}
+        self._new: set[EnvironmentId] = set()
         self._owned: set[str] = set()
         """The repositories that were seen to be ours."""
 
@@ -84,7 +85,11 @@ class EcsImages:
         """
         self._uploaded.pop(push.environment, None)
         repository = naming.image_repository(self._platform, push.environment.project)
-        exists, account = self._find(repository, names.image_tag(push.environment, push.commit))
+        exists, account = False, ""
+        if push.environment in self._new:
+            self._new.remove(push.environment)
+        else:
+            exists, account = self._find(repository, names.image_tag(push.environment, push.commit))
         if account and not push.force and not push.image:
             return self._reference(push, account), False
         builder = self._builder()
@@ -103,6 +108,10 @@ class EcsImages:
             builder.discard(name)
         self._known[reference] = image
         return reference, True
+
+    def expect_none(self, environment: EnvironmentId) -> None:
+        """Says that the environment is new, so that its next `build` needn't look for an image of it."""
+        self._new.add(environment)
 
     def image(self, push: Push, reference: str, cancellation: Cancellation, publish: Publish) -> Image:
         """What the image of that name says about itself. One that wasn't built in this process is pulled for it.
@@ -218,7 +227,7 @@ class EcsImages:
                     f" {labels.PLATFORM}={self._platform}",
                     remedy="give it the tag if it is to be the platform's, or choose another platform name",
                 )
-        if not exists:
+        if created or self._aws.retried["CreateRepository"]:
             self._expire_untagged(repository)
         return account, login
 

@@ -108,6 +108,12 @@ class DynamoLease:
         cancellation.check()
         yield
 
+    def holds(self, environment: EnvironmentId) -> bool:
+        """Whether this process has the environment's turn and hasn't lost it: only then may it clean up. No call."""
+        with self._lock:
+            turn = self._turns.get(environment)
+        return turn is not None and turn.kept
+
     def record(self, environment: EnvironmentId) -> LeaseRecord | None:
         """What is on record of an environment, or None where nothing is. Within our own turn it costs no call."""
         with self._lock:
@@ -173,6 +179,11 @@ class _Turn:
         self._alive = sent
         """When the last sign of life was sent that has arrived. Others may have seen it as early as that."""
         self._trouble = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is still ours."""
+        return self.lost is None and not self._overdue()
 
     @property
     def unclean(self) -> bool:

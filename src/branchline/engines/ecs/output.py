@@ -1,8 +1,8 @@
 """What tasks print, from CloudWatch Logs.
 
 Each task writes to a log stream of its own, so that a release has as many as it has had tasks. They are read one by
-one: GetLogEvents reads from a stream's end as well, and FilterLogEvents is granted a fifth as often to an account.
-https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
+one: GetLogEvents reads from a stream's end as well, and FilterLogEvents takes 5 calls a second of a whole account.
+https://repost.aws/knowledge-center/cloudwatch-logs-throttling
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import heapq
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from branchline import labels
 from branchline.engines.ecs import inventory, names, services
@@ -20,12 +20,15 @@ from branchline.engines.ecs.services import Service
 from branchline.environment import EnvironmentId
 from branchline.printable import printable
 
+if TYPE_CHECKING:
+    from types_boto3_logs.type_defs import LogStreamTypeDef
+
 _LINES = 20
 _PAGE = 10_000
 """How many lines one call reads at the most."""
 _OVERLAP = 2
 """How many tasks may print at the same time: a service has one, and its successor starts before it ends."""
-_POLL, _LONGEST_POLL = 1.0, 3.0
+_POLL, _LONGEST_POLL = 1.0, 2.0
 """Seconds between two looks while something is printed, and those to which they grow while nothing is."""
 _GROWTH = 1.3
 
@@ -68,7 +71,8 @@ def lines(aws: Aws, service: Service, environment: EnvironmentId, *, follow: boo
 
 def _follow(aws: Aws, environment: EnvironmentId, number: int, streams: list[_Stream]) -> Iterator[bytes]:
     """What is printed from now on; `streams` are the release's, as far as they have been read."""
-    known, again = {stream.name for stream in streams}, set[str]()
+    known = {stream.name for stream in streams}
+    again: set[str] = set()
     pause, told = _POLL, False
     while True:
         time.sleep(pause)
@@ -95,7 +99,8 @@ def _follow(aws: Aws, environment: EnvironmentId, number: int, streams: list[_St
         serving = inventory.release_number(service.values)
         if service.described and serving != number:  # otherwise the next one is not healthy yet
             yield _word(f"release {serving}, commit {service.values.get(labels.COMMIT, '')[:12]}")
-            number, pause, again = serving, _POLL, set()
+            number, pause = serving, _POLL
+            again.clear()
             found = _streams(aws, environment, number)
             # What a release printed before it was rolled back to is in streams of earlier tasks.
             known, streams = {stream.name for stream in found}, found[-1:]
@@ -133,12 +138,12 @@ class _Page:
 class _Stream:
     """The log stream of one task, and how far it has been read."""
 
-    def __init__(self, aws: Aws, group: str, name: str, created: int) -> None:
+    def __init__(self, aws: Aws, group: str, name: str, begins: int) -> None:
         self._aws = aws
         self._group = group
         self._next = ""
         self.name = name
-        self.created = created
+        self.begins = begins
         """In milliseconds since 1970."""
 
     def new(self) -> Iterator[_Line]:
@@ -198,15 +203,21 @@ def _streams(aws: Aws, environment: EnvironmentId, release: int) -> list[_Stream
         if error.code == "ResourceNotFoundException":  # nothing was printed yet, or all is gone
             return []
         raise
-    streams = [_Stream(aws, group, item.get("logStreamName", ""), item.get("creationTime", 0)) for item in found]
-    return sorted(streams, key=lambda stream: (stream.created, stream.name))
+    streams = [_Stream(aws, group, item.get("logStreamName", ""), _beginning(item)) for item in found]
+    return sorted(streams, key=lambda stream: (stream.begins, stream.name))
+
+
+def _beginning(described: LogStreamTypeDef) -> int:
+    """No line of the stream is older. Lines have the time of the task's own clock."""
+    created = described.get("creationTime", 0)
+    return min(created, described.get("firstEventTimestamp", created))
 
 
 def _in_order(streams: list[_Stream]) -> Iterator[_Line]:
     """The new lines of the streams in the order of time. A stream is not read before its time comes: it may be many."""
 
     def new(stream: _Stream) -> Iterator[tuple[int, _Line | None]]:
-        yield stream.created, None
+        yield stream.begins, None
         for line in stream.new():
             yield line.time, line
 

@@ -16,6 +16,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -43,7 +44,7 @@ _TOO_OLD = (1, 2, 497, 0)
 """The last version of the plugin that knows no such variable."""
 _AGENT_STARTS = 15.0
 """Seconds in which a task's agent has to be there for a session: it starts a moment after the container."""
-_POLL = 1.0
+_POLL = 0.5
 _CHUNK = 1 << 16
 _END_OF_INPUT = b"\x04"
 """Ctrl-D, as a terminal has it: a command has no other input in ECS Exec."""
@@ -179,10 +180,11 @@ def _attend(arguments: list[str], environment: dict[str, str], *, terminal: bool
         if plugin.stdin is not None:
             threading.Thread(target=_send_input, args=(plugin.stdin,), name="input", daemon=True).start()
         try:
-            with _its_own_signals() if terminal else _signals_passed_on(plugin):
+            with _its_own_keys() if terminal else _signals_passed_on(plugin):
                 code = plugin.wait()
         except BaseException:
-            plugin.terminate()
+            plugin.kill()
+            plugin.wait()
             raise
     return code if code >= 0 else 128 - code
 
@@ -208,13 +210,20 @@ def _write(to: IO[bytes], data: bytes) -> None:
 
 
 @contextmanager
-def _its_own_signals() -> Generator[None]:
+def _its_own_keys() -> Generator[None]:
     """The keys that send a signal do so to the plugin as well, which passes them on to the command: they aren't ours.
 
-    They are handled by nothing, rather than ignored, as the plugin would inherit that.
+    They are handled by nothing, rather than ignored, as the plugin would inherit that. The terminal gets its settings
+    back, since the plugin may leave some changed: https://github.com/aws/session-manager-plugin/issues/34
     """
-    with _handling(signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, handler=lambda _number, _frame: None):
-        yield
+    descriptor = sys.stdin.fileno() if sys.stdin is not None and sys.stdin.isatty() else None
+    before = None if descriptor is None else termios.tcgetattr(descriptor)
+    try:
+        with _handling(signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP, handler=lambda _number, _frame: None):
+            yield
+    finally:
+        if descriptor is not None and before is not None:
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
 @contextmanager

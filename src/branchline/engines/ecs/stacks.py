@@ -10,21 +10,20 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib import resources
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import takewhile
 from typing import TYPE_CHECKING, Literal
 
 from branchline import labels
 from branchline.cancellation import Cancellation
-from branchline.engines.ecs import tags
+from branchline.engines.ecs import tags, templates
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.errors import ConfigurationError, TimedOutError
 
 if TYPE_CHECKING:
     from types_boto3_cloudformation.type_defs import StackEventTypeDef, StackTypeDef
 
-Template = Literal["base", "load-balancer", "capacity-ec2"]
 Outcome = Literal["created", "updated", "unchanged"]
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 3.0
@@ -47,8 +46,9 @@ class Stack:
     name: str
     platform: str
     """Whose it is, by its tag."""
-    template: Template
-    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    template: templates.Template
+    parameters: Mapping[str, str]
+    """Any others keep the value that they have, or the template's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Progress:
     status: str
     """Such as `CREATE_IN_PROGRESS`."""
     reason: str
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +79,6 @@ class Change:
 
 
 Report = Callable[[Progress], None]
-
-
-def template(name: Template) -> str:
-    """The template's text."""
-    return resources.files("branchline.engines.ecs").joinpath("templates", f"{name}.yaml").read_text("utf-8")
 
 
 def find(aws: Aws, name: str, platform: str) -> StackTypeDef | None:
@@ -122,16 +118,13 @@ def deploy(aws: Aws, stack: Stack, report: Report, cancellation: Cancellation) -
         )
     if found is not None and _is(aws, found, stack):
         return "unchanged"
-    new = found is None or found["StackStatus"] == _REVIEWED
-    change_set, changes = _change_set(aws, stack, new, cancellation)
+    change_set, changes = _change_set(aws, stack, found, cancellation)
     if not changes:
         return "unchanged"
     stack_id = change_set.stack
     token = _token()
     with asking(f"can't execute the change set of the stack {stack.name}"):
-        aws.cloudformation.execute_change_set(
-            ChangeSetName=change_set.id, StackName=stack_id, ClientRequestToken=token
-        )
+        aws.cloudformation.execute_change_set(ChangeSetName=change_set.id, StackName=stack_id, ClientRequestToken=token)
     status, failure = _follow(aws, stack_id, token, report, cancellation)
     if status not in _DONE:
         raise AwsError(
@@ -158,7 +151,7 @@ def preview(aws: Aws, stack: Stack, cancellation: Cancellation) -> list[Change]:
         return []
     new = found is None or found["StackStatus"] == _REVIEWED
     try:
-        change_set, changes = _change_set(aws, stack, new, cancellation)
+        change_set, changes = _change_set(aws, stack, found, cancellation)
         if changes and not new:
             _drop(aws, change_set)
         return changes
@@ -211,10 +204,14 @@ def _is(aws: Aws, found: StackTypeDef, stack: Stack) -> bool:
     """
     if found["StackStatus"] not in _DONE:
         return False
-    now = {item.get("ParameterKey", ""): item.get("ParameterValue", "") for item in found.get("Parameters", [])}
+    now = _parameters(found)
     with asking(f"can't read the template of the stack {stack.name}"):
         text: object = aws.cloudformation.get_template(StackName=stack.name, TemplateStage="Original")["TemplateBody"]
-    return now == stack.parameters and str(text).strip() == template(stack.template).strip()
+    return now == now | {**stack.parameters} and str(text).strip() == templates.text(stack.template).strip()
+
+
+def _parameters(stack: StackTypeDef) -> dict[str, str]:
+    return {item.get("ParameterKey", ""): item.get("ParameterValue", "") for item in stack.get("Parameters", [])}
 
 
 def _in_progress(status: str) -> bool:
@@ -230,11 +227,11 @@ def _settled(aws: Aws, name: str, platform: str, report: Report, cancellation: C
     token = next(_events(aws, stack_id)).get("ClientRequestToken", "")
     if token:
         _follow(aws, stack_id, token, report, cancellation)
-    for _ in _looks(f"the stack {name} isn't done", cancellation):
+    for _ in looks(f"the stack {name} isn't done", cancellation):
         found = find(aws, name, platform)
         if found is None or not _in_progress(found["StackStatus"]):
             return found
-    raise AssertionError("_looks ends with an error")
+    raise AssertionError("looks ends with an error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,16 +242,22 @@ class _ChangeSet:
     stack: str
 
 
-def _change_set(aws: Aws, stack: Stack, new: bool, cancellation: Cancellation) -> tuple[_ChangeSet, list[Change]]:
+def _change_set(
+    aws: Aws, stack: Stack, found: StackTypeDef | None, cancellation: Cancellation
+) -> tuple[_ChangeSet, list[Change]]:
     """A change set, ready to be executed, and what it would do. One that does nothing is removed again."""
-    what = f"can't make a change set of the stack {stack.name}"
-    with asking(what):
+    new = found is None or found["StackStatus"] == _REVIEWED
+    now = {} if found is None or new else _parameters(found)
+    with asking(f"can't make a change set of the stack {stack.name}"):
         made = aws.cloudformation.create_change_set(
             StackName=stack.name,
             ChangeSetName=f"branchline-{secrets.token_hex(4)}",
             ChangeSetType="CREATE" if new else "UPDATE",
-            TemplateBody=template(stack.template),
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in stack.parameters.items()],
+            TemplateBody=templates.text(stack.template),
+            Parameters=[
+                *({"ParameterKey": key, "ParameterValue": value} for key, value in stack.parameters.items()),
+                *({"ParameterKey": key, "UsePreviousValue": True} for key in now if key not in stack.parameters),
+            ],
             Tags=[{"Key": labels.PLATFORM, "Value": stack.platform}],
             Capabilities=["CAPABILITY_IAM"],
         )
@@ -272,7 +275,7 @@ def _change_set(aws: Aws, stack: Stack, new: bool, cancellation: Cancellation) -
 def _changes(aws: Aws, stack: Stack, change_set: _ChangeSet, cancellation: Cancellation) -> list[Change]:
     """What the change set does, once CloudFormation has found that out."""
     what = f"can't read the change set of the stack {stack.name}"
-    for _ in _looks(f"the change set of the stack {stack.name} isn't ready", cancellation):
+    for _ in looks(f"the change set of the stack {stack.name} isn't ready", cancellation):
         with asking(what):
             found = aws.cloudformation.describe_change_set(ChangeSetName=change_set.id, StackName=change_set.stack)
         if found["Status"] in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
@@ -298,7 +301,7 @@ def _changes(aws: Aws, stack: Stack, change_set: _ChangeSet, cancellation: Cance
             )
             for change in (item.get("ResourceChange", {}) for item in items)
         ]
-    raise AssertionError("_looks ends with an error")
+    raise AssertionError("looks ends with an error")
 
 
 def _drop(aws: Aws, change_set: _ChangeSet) -> None:
@@ -324,9 +327,11 @@ def _follow(aws: Aws, stack_id: str, token: str, report: Report, cancellation: C
     Returns the stack's status at the end, and the first resource's reason where something failed.
     """
     failure, seen = "", set[str]()
-    for _ in _looks(f"the stack {_name(stack_id)} isn't done", cancellation):
+    for _ in looks(f"the stack {_name(stack_id)} isn't done", cancellation):
         ended = ""
-        for event in reversed(list(takewhile(lambda event: event.get("ClientRequestToken") == token, _events(aws, stack_id)))):
+        for event in reversed(
+            list(takewhile(lambda event: event.get("ClientRequestToken") == token, _events(aws, stack_id)))
+        ):
             if event["EventId"] in seen:
                 continue
             seen.add(event["EventId"])
@@ -336,6 +341,7 @@ def _follow(aws: Aws, stack_id: str, token: str, report: Report, cancellation: C
                 kind=event.get("ResourceType", ""),
                 status=event.get("ResourceStatus", ""),
                 reason=event.get("ResourceStatusReason", ""),
+                at=event["Timestamp"],
             )
             report(progress)
             itself = event.get("PhysicalResourceId") == stack_id
@@ -345,7 +351,7 @@ def _follow(aws: Aws, stack_id: str, token: str, report: Report, cancellation: C
                 ended, failure = progress.status, failure or progress.reason or progress.status
         if ended:
             return ended, failure
-    raise AssertionError("_looks ends with an error")
+    raise AssertionError("looks ends with an error")
 
 
 def _consequence(progress: Progress) -> bool:
@@ -358,15 +364,19 @@ def _name(stack_id: str) -> str:
     return stack_id.split("/")[1]
 
 
-def _looks(reason: str, cancellation: Cancellation) -> Generator[None]:
-    """Each turn is a look at AWS; there are ever longer waits between them."""
-    deadline, wait = time.monotonic() + _PATIENCE, _FIRST_WAIT
+def looks(reason: str, cancellation: Cancellation, patience: float = _PATIENCE) -> Generator[None]:
+    """Each turn is a look at AWS, with ever longer waits between them.
+
+    Raises:
+        TimedOutError: with the reason, after `patience` seconds.
+    """
+    deadline, wait = time.monotonic() + patience, _FIRST_WAIT
     while True:
         yield
         if time.monotonic() > deadline:
             raise TimedOutError(
-                f"{reason} after {_PATIENCE // 60} minutes",
-                remedy="AWS goes on with it: see its events in the CloudFormation console, and run it again to follow",
+                f"{reason} after {patience / 60:.0f} minutes",
+                remedy="AWS goes on with it: see the console for what it waits for, and run it again to go on",
             )
         cancellation.wait(wait)
         wait = min(wait * 1.5, _LONGEST_WAIT)
