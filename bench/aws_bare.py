@@ -1,7 +1,8 @@
 """`python aws_bare.py first|again HOST RELEASE IMAGE`: a release on Amazon ECS by the fewest calls of boto3.
 
 What it needs to know of the base is in the environment, so that nothing has to be asked for. It ends when the load
-balancer answers with the release. No lease, no look at what there is, no record, no way back if it fails.
+balancer answers with nothing else, and prints how many seconds it waited for that. No lease, no look at what there is,
+no record, no way back if it fails.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import boto3
 
 _POLL = 0.02
-_IN_A_ROW = 10
+_IN_A_ROW = 5
 _SECONDS = 60.0
 
 
@@ -29,12 +30,16 @@ def main() -> None:
     ecs = session.client("ecs")
     name = host.partition(".")[0]
     if what == "first":
-        _create(ecs, session, name, host, image)
+        group = _route(session, name, host)
+        task = _register(ecs, name, image)
+        begun = time.monotonic()
+        _create(ecs, name, task, group)
     else:
-        ecs.update_service(
-            cluster=os.environ["CLUSTER"], service=name, taskDefinition=_register(ecs, name, image), desiredCount=1
-        )
-    _wait(host, f"release {release}")
+        task = _register(ecs, name, image)
+        begun = time.monotonic()
+        ecs.update_service(cluster=os.environ["CLUSTER"], service=name, taskDefinition=task, desiredCount=1)
+    _wait(ecs, name, host, f"release {release}")
+    print(time.monotonic() - begun)
 
 
 def _push(ecr: Any, image: str) -> None:
@@ -44,11 +49,11 @@ def _push(ecr: Any, image: str) -> None:
     file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps({"auths": {image.partition("/")[0]: {"auth": answer["authorizationToken"]}}}))
     docker = os.environ["DOCKER"]
-    subprocess.run([docker, "build", "--quiet", "--tag", image, "."], check=True)
-    subprocess.run([docker, "push", "--quiet", image], check=True)
+    for command in (["build", "--quiet", "--tag", image, "."], ["push", "--quiet", image]):
+        subprocess.run([docker, *command], check=True, stdout=subprocess.DEVNULL)
 
 
-def _create(ecs: Any, session: boto3.Session, name: str, host: str, image: str) -> None:
+def _route(session: boto3.Session, name: str, host: str) -> str:
     elb, logs = session.client("elbv2"), session.client("logs")
     logs.create_log_group(logGroupName=f"/{name}")
     logs.put_retention_policy(logGroupName=f"/{name}", retentionInDays=14)
@@ -72,10 +77,14 @@ def _create(ecs: Any, session: boto3.Session, name: str, host: str, image: str) 
         Conditions=[{"Field": "host-header", "HostHeaderConfig": {"Values": [host]}}],
         Actions=[{"Type": "forward", "TargetGroupArn": group}],
     )
+    return group
+
+
+def _create(ecs: Any, name: str, task: str, group: str) -> None:
     ecs.create_service(
         cluster=os.environ["CLUSTER"],
         serviceName=name,
-        taskDefinition=_register(ecs, name, image),
+        taskDefinition=task,
         desiredCount=1,
         capacityProviderStrategy=[{"capacityProvider": "FARGATE_SPOT", "weight": 1}],
         networkConfiguration={
@@ -122,18 +131,18 @@ def _register(ecs: Any, name: str, image: str) -> str:
     return answer["taskDefinition"]["taskDefinitionArn"]
 
 
-def _wait(host: str, wanted: str) -> None:
-    """Until nothing but the release answers. While there are two tasks, the emulator asks either one, by chance."""
-    deadline, seen = time.monotonic() + _SECONDS, 0
+def _wait(ecs: Any, name: str, host: str, wanted: str) -> None:
+    """Until the release answers, and no other task runs. While there are two, the load balancer asks either one."""
+    deadline = time.monotonic() + _SECONDS
     while time.monotonic() < deadline:
-        if _answer(host) == wanted:
-            seen += 1
-            if seen == _IN_A_ROW:
-                return
-        else:
-            seen = 0
-            time.sleep(_POLL)
+        if _answer(host) == wanted and _alone(ecs, name) and all(_answer(host) == wanted for _ in range(_IN_A_ROW)):
+            return
+        time.sleep(_POLL)
     sys.exit(f"{host} doesn't answer {wanted!r} within {_SECONDS:g} s")
+
+
+def _alone(ecs: Any, name: str) -> bool:
+    return len(ecs.list_tasks(cluster=os.environ["CLUSTER"], serviceName=name)["taskArns"]) == 1
 
 
 def _answer(host: str) -> str:

@@ -38,9 +38,9 @@ else
     aws ecs update-service --cluster "$CLUSTER" --service "$name" --task-definition "$task" --desired-count 1 >/dev/null
 fi
 
-# Until ten answers in a row are the release's. `aws ecs wait services-stable` would look every 15 seconds only.
+# Until twenty answers in a row are the release's. `aws ecs wait services-stable` would look every 15 seconds only.
 for _ in $(seq 600); do
-    if [ "$(curl --silent --max-time 5 --header "Host: $host" "$ROUTER?[1-10]" | sort -u)" = "release $release" ]; then
+    if [ "$(curl --silent --max-time 5 --header "Host: $host" "$ROUTER?[1-20]" | sort -u)" = "release $release" ]; then
         exit 0
     fi
     sleep 0.05

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import boto3
@@ -36,6 +37,7 @@ class Account:
     url: str
     region: str
 
+    @cache  # noqa: B019 - there is one account, to the process's end
     def client(self, service: str) -> Any:
         session: Any = boto3.Session("test", "test", region_name=self.region)  # its stubs know services by literals
         return session.client(service, endpoint_url=self.url)
@@ -57,9 +59,13 @@ class Account:
                 for rule in self._list("elbv2", "describe_rules", "Rules[?!IsDefault].RuleArn", ListenerArn=arn)
             ),
             "ECS services": (
-                service for arn in clusters for service in self._list("ecs", "list_services", "serviceArns", cluster=arn)
+                service
+                for arn in clusters
+                for service in self._list("ecs", "list_services", "serviceArns", cluster=arn)
             ),
-            "ECS tasks": (task for arn in clusters for task in self._list("ecs", "list_tasks", "taskArns", cluster=arn)),
+            "ECS tasks": (
+                task for arn in clusters for task in self._list("ecs", "list_tasks", "taskArns", cluster=arn)
+            ),
             "task definitions": (
                 definition
                 for status in ("ACTIVE", "INACTIVE")

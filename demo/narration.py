@@ -21,7 +21,7 @@ def chapter(text: str) -> None:
 
 def explain(text: str) -> None:
     """Says what is about to be seen, or what it means."""
-    say(_wrapped(text, "", ""), "2")
+    say(_wrapped(text, "", ""))
 
 
 def claim(held: bool, text: str) -> None:

@@ -53,11 +53,11 @@ class Workplace:
             **self.variables,
         }
 
-    def branchline(self, *arguments: str, expected: int = 0) -> float:
+    def branchline(self, *arguments: str, expected: int = 0, cwd: Path | None = None) -> float:
         """Runs the command and shows it with all that it prints. Returns the seconds that it took."""
         say(f"$ branchline {' '.join(arguments)}", "1")
         begun = time.monotonic()
-        done = subprocess.run([BRANCHLINE, *arguments], cwd=self.repository, env=self.environment, check=False)
+        done = subprocess.run([BRANCHLINE, *arguments], cwd=cwd or self.repository, env=self.environment, check=False)
         if done.returncode != expected:
             claim(False, f"exit code {expected} was expected, and it was {done.returncode}")
         return time.monotonic() - begun

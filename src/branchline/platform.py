@@ -14,7 +14,7 @@ from branchline.ports import Builder, Platform
 from branchline.settings.platform import PlatformSettings
 
 if TYPE_CHECKING:
-    from branchline.engines.docker.checks import Check
+    from branchline.checks import Check
     from branchline.engines.docker.routing import Routing
     from branchline.engines.ecs.aws import Aws
 
@@ -93,7 +93,15 @@ def _builder(settings: PlatformSettings) -> Builder:
 
 
 def router(settings: PlatformSettings) -> Routing:
-    """The platform's router, for the commands that start and stop it."""
+    """The platform's router, for the commands that start and stop it.
+
+    Raises:
+        ConfigurationError: it is on AWS, where there is none to start or stop.
+    """
+    if settings.engine == "ecs":
+        raise ConfigurationError(
+            "on Amazon ECS the load balancer is the router", remedy="'branchline aws doctor' looks at it"
+        )
     from branchline.engines.docker.client import Client
     from branchline.engines.docker.lease import FileLease
     from branchline.engines.docker.routing import Routing
@@ -112,6 +120,20 @@ def aws(settings: PlatformSettings) -> Aws:
 
 def checks(settings: PlatformSettings) -> list[Check]:
     """What `doctor` looks at, each with its finding and remedy."""
+    if settings.engine == "ecs":
+        from branchline.checks import git, state, versions
+
+        return [versions(), git(), state(state_directory(settings)), *aws_checks(settings)]
     from branchline.engines.docker import checks as docker_checks
 
     return docker_checks.run(settings, state_directory(settings))
+
+
+def aws_checks(settings: PlatformSettings) -> list[Check]:
+    """What `aws doctor` looks at: the account, what the platform stands on there, and what builds its images here."""
+    from branchline.engines.docker import checks as docker_checks
+    from branchline.engines.ecs import checks as ecs_checks
+    from branchline.engines.ecs.aws import Aws
+
+    account = Aws(settings.ecs, attempts=3)  # who asks what is wrong shall not wait for it to pass
+    return [*ecs_checks.run(account, settings), docker_checks.for_building(settings)]

@@ -14,7 +14,6 @@ from branchline.engines.ecs.aws import Aws
 from branchline.engines.ecs.base import Base
 from branchline.ports import Platform
 from tests.aws.app import app
-from tests.aws.base import make_base
 from tests.aws.conftest import MiniStack
 from tests.aws.direct import platform_of, push_of
 from tests.driver import Branchline

@@ -195,3 +195,16 @@ def test_a_size_that_fargate_does_not_have_is_refused_before_anything_is_touched
     assert refused.code == 2
     assert "memory may be 512, 1024, 2048" in refused.err
     assert sweep.everything(aws, base) == []
+
+
+def test_another_port_is_taken_over_and_given_back_by_a_rollback(
+    branchline: Branchline, tiny_base: str, shop: Repo
+) -> None:
+    url = branchline.deploy(shop)["url"]
+    files = app(tiny_base, "main 2")
+    moved = {name: text.replace("8000", "8001") for name, text in files.items()}
+    shop.commit("Another port", moved)
+    branchline.deploy(shop)
+    assert branchline.get(url).text == "main 2"
+    branchline("rollback", "main", cwd=shop.path)
+    assert branchline.get(url).text == "main 1"

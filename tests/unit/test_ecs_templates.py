@@ -129,6 +129,14 @@ def test_nothing_is_kept_when_a_stack_is_deleted() -> None:
             assert declared.get("DeletionPolicy", "Delete") == "Delete"
 
 
+def test_leases_expire() -> None:
+    """The emulator's CloudFormation leaves that out."""
+    table = resource(load("base"), "LeaseTable")
+
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+    assert table["KeySchema"] == [{"AttributeName": "environment", "KeyType": "HASH"}]
+
+
 def test_only_the_load_balancers_reach_the_tasks() -> None:
     base = load("base")
     (rule,) = resource(base, "TaskSecurityGroup")["SecurityGroupIngress"]

@@ -202,6 +202,17 @@ def teardown_command(name: str | None, with_environments: bool, yes: bool, as_js
         click.echo(paint(f"  {line}"))
 
 
+@aws_command.command("doctor")
+@_name_option
+@json_option
+def doctor_command(name: str | None, as_json: bool) -> None:
+    """Check credentials, permissions, the base, and quotas against use; a failure makes it exit 1."""
+    from branchline.cli.doctor import report
+    from branchline.platform import aws_checks
+
+    report(aws_checks(_settings(name)), as_json=as_json)
+
+
 @aws_command.command("template")
 @click.argument("which", type=click.Choice(["base", "load-balancer", "capacity-ec2"]), default="base")
 def template_command(which: Template) -> None:
@@ -254,7 +265,7 @@ def _show_changes(platform: str, changes: dict[str, list[Change]], *, as_json: b
         )
         return
     for stack, listed in changes.items():
-        click.echo(paint(f"{stack}: {len(listed)} changes" if listed else f"{stack}: unchanged", bold=True))
+        click.echo(paint(f"{stack}: changes" if listed else f"{stack}: unchanged", bold=True))
         for change in listed:
             replaces = ", may be replaced" if change.replaces else ""
             click.echo(paint(f"  {change.action.lower():<7} {change.resource}  ({change.kind}{replaces})"))

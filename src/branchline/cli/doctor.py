@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -11,12 +12,19 @@ from branchline.cli.output import SIGN_COLOURS, hang, paint, print_json, sign
 from branchline.platform import checks
 from branchline.settings.reading import read_platform
 
+if TYPE_CHECKING:
+    from branchline.checks import Check
+
 
 @click.command()
 @json_option
 def doctor_command(as_json: bool) -> None:
     """Check the engine, disk, ports, router, isolation and versions; a failure says its remedy, and makes it exit 1."""
-    found = checks(read_platform())
+    report(checks(read_platform()), as_json=as_json)
+
+
+def report(found: list[Check], *, as_json: bool) -> NoReturn:
+    """Prints the findings, and ends the command with 1 where one is a failure."""
     if as_json:
         print_json(
             [
@@ -25,11 +33,12 @@ def doctor_command(as_json: bool) -> None:
             ]
         )
     else:
-        width = len(sign("ok")) + 1
+        signs = len(sign("ok")) + 1
+        names = max(len(item.name) for item in found) + 1
         for item in found:
             mark = sign(item.result)
-            label = f"{paint(mark, fg=SIGN_COLOURS[item.result])}{' ' * (width - len(mark))}{item.name:<13}"
+            label = f"{paint(mark, fg=SIGN_COLOURS[item.result])}{' ' * (signs - len(mark))}{item.name:<{names}}"
             hang(label, item.finding)
             if item.remedy:  # left to the terminal to wrap, so that a command in it can be copied
-                click.echo(paint(f"{' ' * (width + 13)}{sign('remedy')} {item.remedy}"))
+                click.echo(paint(f"{' ' * (signs + names)}{sign('remedy')} {item.remedy}"))
     sys.exit(1 if any(item.result == "failure" for item in found) else 0)

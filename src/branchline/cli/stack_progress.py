@@ -60,6 +60,8 @@ class _Shown:
 
     def publish(self, progress: Progress) -> None:
         """Listens to the stack's events."""
+        if self.status is not None:  # while it moves, standard error is a stream of Rich's, which click goes around
+            self.status.stop()
         itself = progress.resource == progress.stack
         if progress.stack != self.stack:
             self.stack, self._done = progress.stack, 0
@@ -77,6 +79,7 @@ class _Shown:
             from rich.markup import escape
 
             self.status.update(escape(printable(self.state())))
+            self.status.start()
 
     def state(self) -> str:
         """What AWS is doing, in a line."""

@@ -109,7 +109,7 @@ def _unknown(path: Path, names: Iterable[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like this one, wherever it is: `memory` is like `limits.memory`."""
+    """The known name most like this one, wherever it is: `memory` is like `limits.memory`. Of equals, the first."""
 
     def likeness(candidate: str) -> float:
         plain, other = name.lower().replace("-", "_"), candidate.lower()
@@ -117,7 +117,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         last = SequenceMatcher(None, plain.rpartition(".")[2], other.rpartition(".")[2]).ratio()
         return max(in_full, 0.99 * last)
 
-    best = max(sorted(known), key=likeness, default=None)
+    best = max(known, key=likeness, default=None)
     return best if best and likeness(best) >= _LIKE_ENOUGH else None
 
 
@@ -143,7 +143,7 @@ def failure(
             at = f"{where}:{lines[path]}" if path in lines else where
             said.append(f"{at}: {dotted(path)}: {message}")
     for variable in unknown_variables:
-        known = (name.removeprefix(PREFIX) for name in (*variable_names(), FILE_VARIABLE))
+        known = [name.removeprefix(PREFIX) for name in (*variable_names(), FILE_VARIABLE)]
         likely = nearest(variable.removeprefix(PREFIX), known)
         hint = f"; did you mean {PREFIX}{likely}?" if likely else ""
         said.append(f"{variable}: unknown variable{hint}")

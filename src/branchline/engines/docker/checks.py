@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import platform as machine
 import shutil
 import socket
-import subprocess
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from branchline import __version__, labels
+from branchline import checks, labels
+from branchline.checks import Check, Result
 from branchline.engines.docker import firewall
 from branchline.engines.docker.client import Client
 from branchline.engines.docker.records import EngineInfo
@@ -28,43 +24,33 @@ _OLDEST_ENGINE = (20, 10)
 _MANY_NETWORKS = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One finding."""
-
-    name: str
-    result: Literal["ok", "warning", "failure"]
-    finding: str
-    remedy: str = ""
-
-
 def run(settings: PlatformSettings, directory: Path) -> list[Check]:
     """Every check; those that need the engine only where it answers."""
-    found = [_versions(), _git()]
+    found = [checks.versions(), checks.git()]
     try:
         client = Client(settings.docker.host)
         info = client.info()
     except BranchlineError as error:
         return [*found, Check("engine", "failure", error.message, error.remedy), *_router(settings, directory)]
     found += [_engine(client, info), *_engine_disk(info), _environments(client, settings)]
-    found += [*_router(settings, directory), _state_directory(directory), _isolation(settings), _name(settings)]
+    found += [*_router(settings, directory), checks.state(directory), _isolation(settings), _name(settings)]
     return found
 
 
-def _versions() -> Check:
-    return Check("branchline", "ok", f"{__version__} on Python {machine.python_version()}, {machine.system()}")
-
-
-def _git() -> Check:
+def for_building(settings: PlatformSettings) -> Check:
+    """The engine that images are built with on this machine, where they run elsewhere; some are built elsewhere too."""
     try:
-        answer = subprocess.run(["git", "--version"], capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return Check("git", "failure", "git can't be run", "install it, for example with: apt-get install git")
-    return Check("git", "ok", answer.stdout.strip().removeprefix("git version "))
+        client = Client(settings.docker.host, anywhere=True)
+        info = client.info()
+    except BranchlineError as error:
+        elsewhere = "deploy images that are built elsewhere: branchline deploy --image REF"
+        remedy = f"{error.remedy}; or {elsewhere}" if error.remedy else elsewhere
+        return Check("builder", "warning", f"no image can be built here: {error.message}", remedy)
+    return Check("builder", "ok", _described(client, info))
 
 
 def _engine(client: Client, info: EngineInfo) -> Check:
-    text = f"{info.version} (API {info.api_version}) at {client.address}, {info.processors} processors"
+    text = _identified(client, info)
     numbers = tuple(int(part) for part in info.version.split(".")[:2] if part.isdecimal())
     if "Docker Desktop" in info.operating_system:
         return Check(
@@ -77,8 +63,16 @@ def _engine(client: Client, info: EngineInfo) -> Check:
         return Check(
             "engine", "warning", f"{text}; older than any that Branchline is tested with", "update to 20.10 or later"
         )
+    return Check("engine", "ok", _described(client, info))
+
+
+def _described(client: Client, info: EngineInfo) -> str:
     builder = "BuildKit" if client.builds_with_buildkit else "the classic builder"
-    return Check("engine", "ok", f"{text}, builds with {builder}")
+    return f"{_identified(client, info)}, builds with {builder}"
+
+
+def _identified(client: Client, info: EngineInfo) -> str:
+    return f"{info.version} (API {info.api_version}) at {client.address}, {info.processors} processors"
 
 
 def _engine_disk(info: EngineInfo) -> Iterator[Check]:
@@ -91,7 +85,7 @@ def _engine_disk(info: EngineInfo) -> Iterator[Check]:
         return
     text = f"{free / _GIB:.1f} GiB free for images and containers in {info.root_dir}"
     remedy = "free some: branchline reap, docker builder prune, docker image prune"
-    result: Literal["ok", "warning", "failure"] = "ok"
+    result: Result = "ok"
     if free < _ENOUGH_DISK:
         result = "failure" if free < _LITTLE_DISK else "warning"
     yield Check("disk", result, text, "" if result == "ok" else remedy)
@@ -128,22 +122,6 @@ def _router(settings: PlatformSettings, directory: Path) -> Iterator[Check]:
             yield Check("port", "failure", error.message, error.remedy)
         else:
             yield Check("port", "ok", f"{address} is free")
-
-
-def _state_directory(directory: Path) -> Check:
-    """Tries it, since neither a full disk nor one mounted read-only shows in the rights."""
-    try:
-        existing = next(path for path in (directory, *directory.parents) if path.exists())
-        with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(bytes(4096))
-    except OSError as error:
-        return Check(
-            "state",
-            "failure",
-            f"{directory} can't be written to: {error.strerror}",
-            "mend that, or set BRANCHLINE_STATE_DIR to a directory of yours",
-        )
-    return Check("state", "ok", f"{directory} is writable")
 
 
 def _isolation(settings: PlatformSettings) -> Check:

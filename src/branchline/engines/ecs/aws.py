@@ -62,8 +62,9 @@ class AwsError(EngineError):
 class Aws:
     """One account and region. Safe to use from several threads."""
 
-    def __init__(self, settings: Ecs) -> None:
+    def __init__(self, settings: Ecs, *, attempts: int = _ATTEMPTS) -> None:
         self._settings = settings
+        self._attempts = attempts
         self._lock = threading.RLock()
         self.calls: Counter[str] = Counter()
         """How often each operation was called, by its name such as `ecs:CreateService`; retries are not in it."""
@@ -96,7 +97,7 @@ class Aws:
 
     def _client(self, service: str) -> Any:
         config = Config(
-            retries={"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
+            retries={"mode": "adaptive", "total_max_attempts": self._attempts},
             connect_timeout=5,
             read_timeout=20,
             max_pool_connections=32,

@@ -187,7 +187,7 @@ def _refuse_what_environments_stand_on(
     ]
     if changed and (live := live_services(aws, platform)):
         raise ConfigurationError(
-            f"{len(live)} environments stand on what would change, {' and '.join(changed)}: {listed(live)}",
+            f"environments stand on what would change, {' and '.join(changed)} ({len(live)}): {listed(live)}",
             remedy="remove them with 'branchline destroy', or make another platform with --name",
         )
 

@@ -18,6 +18,7 @@ from branchline.engines.ecs.stacks import Change, Outcome, Report, Stack
 from branchline.errors import ConfigurationError
 
 _UNPROTECTED_AT_ONCE = 50
+"""https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_SetInstanceProtection.html"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,20 +112,26 @@ def remove_capacity(aws: Aws, platform: str, report: Report, cancellation: Cance
     name = names.capacity_stack(platform)
     if stacks.find(aws, name, platform) is None:
         return False
-    with asking(f"can't look at the instances of {name}"):
-        groups = aws.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
-    for group in groups:
-        instances: list[str] = [instance["InstanceId"] for instance in group["Instances"]]
-        with asking(f"can't take the protection from the instances of {name}"):
-            # Before the instances that there are, so that none comes in between.
-            aws.autoscaling.update_auto_scaling_group(AutoScalingGroupName=name, NewInstancesProtectedFromScaleIn=False)
-            for start in range(0, len(instances), _UNPROTECTED_AT_ONCE):
-                aws.autoscaling.set_instance_protection(
-                    AutoScalingGroupName=name,
-                    InstanceIds=instances[start : start + _UNPROTECTED_AT_ONCE],
-                    ProtectedFromScaleIn=False,
-                )
+    unprotect(aws, name)
     return stacks.delete(aws, name, platform, report, cancellation)
+
+
+def unprotect(aws: Aws, group: str) -> None:
+    """Lets the instances of an Auto Scaling group be ended, and all that are still to come."""
+    with asking(f"can't take the protection from the instances of {group}"):
+        groups = aws.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
+        if not groups:
+            return
+        # First, so that no protected one comes after the others were looked at.
+        aws.autoscaling.update_auto_scaling_group(AutoScalingGroupName=group, NewInstancesProtectedFromScaleIn=False)
+        groups = aws.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]
+        instances: list[str] = [instance["InstanceId"] for found in groups for instance in found["Instances"]]
+        for start in range(0, len(instances), _UNPROTECTED_AT_ONCE):
+            aws.autoscaling.set_instance_protection(
+                AutoScalingGroupName=group,
+                InstanceIds=instances[start : start + _UNPROTECTED_AT_ONCE],
+                ProtectedFromScaleIn=False,
+            )
 
 
 def _outputs(aws: Aws, plan: Plan) -> dict[str, str]:

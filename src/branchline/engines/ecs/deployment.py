@@ -106,39 +106,35 @@ def update(
     health = plan.values[labels.HEALTH], plan.values[labels.GRACE]
     if health != (before.values.get(labels.HEALTH), before.values.get(labels.GRACE)):
         routing.update(aws, plan.push, before.target_group)
-    switch(aws, plan.base, before, arn, plan.port, plan.push.application.health.timeout)
     left = None if arn == before.task_definition else inventory.previous_of(before.values, before.revision)
     rule = route.rule if route else before.rule
     record = route.record if route else before.values.get(labels.RECORD, "")
     values = specs.service_values(plan.values, specs.revision(arn), left, rule, record)
-    return replace(before, task_definition=arn, port=plan.port, values=values, desired=1, running=1)
+    coming = replace(before, task_definition=arn, port=plan.port, values=values, desired=1, running=1)
+    switch(aws, plan.base, before, coming)
+    return coming
 
 
-def switch(aws: Aws, base: Base, service: Service, arn: str, port: int, grace: float) -> None:
-    """Has the service run another task definition. `grace` is in seconds."""
-    with asking(f"can't update the service {service.name}"):
-        aws.ecs.update_service(
-            cluster=names.cluster(base.platform),
-            service=service.name,
-            taskDefinition=arn,
-            desiredCount=1,
-            healthCheckGracePeriodSeconds=math.ceil(grace),
-            **_changes(base, service, port),
-        )
-
-
-def _changes(base: Base, service: Service, port: int) -> services.Changes:
-    """What else has to change: the port, and the capacity of a service that had to fall back once."""
+def switch(aws: Aws, base: Base, now: Service, coming: Service) -> None:
+    """Has the service, which is as `now` says, become as `coming` says; its tags aren't touched."""
     changes: services.Changes = {}
-    if port != service.port:
+    if coming.port != now.port:
         changes["loadBalancers"] = [
-            {"targetGroupArn": service.target_group, "containerName": names.CONTAINER, "containerPort": port}
+            {"targetGroupArn": now.target_group, "containerName": names.CONTAINER, "containerPort": coming.port}
         ]
     wanted = specs.capacity(base)
-    if service.providers != tuple(item["capacityProvider"] for item in wanted):
+    if now.providers != tuple(item["capacityProvider"] for item in wanted):  # it had to fall back once
         changes["capacityProviderStrategy"] = wanted
         changes["forceNewDeployment"] = True
-    return changes
+    with asking(f"can't update the service {now.name}"):
+        aws.ecs.update_service(
+            cluster=names.cluster(base.platform),
+            service=now.name,
+            taskDefinition=coming.task_definition,
+            desiredCount=coming.desired,
+            healthCheckGracePeriodSeconds=math.ceil(inventory.health(coming.values).timeout),
+            **changes,
+        )
 
 
 def fall_back(aws: Aws, base: Base, environment: EnvironmentId) -> bool:

@@ -49,6 +49,7 @@ class _Attempt:
     """Whether more may be there than is known: of a killed deploy, or of a call that was sent twice."""
     began: bool = False
     """Whether anything but an image was made."""
+    port: int = 0
     task_definition: str = ""
     serves: Service | None = None
     stale: Previous | None = None
@@ -159,6 +160,7 @@ class EcsEngine:
             before = replace(attempt.before, values=self._values(attempt.before))
             attempt.stale, created = inventory.previous(before.values), inventory.created(before.values)
         values = specs.release_values(push, coming, host, port, created, self._settings)
+        attempt.port = port
         plan = deployment.Plan(push, coming, self.base, host, port, image, values)
         retried, attempt.began = self._aws.retried.total(), True
         with phase(environment, Phase.START, publish):
@@ -225,9 +227,7 @@ class EcsEngine:
                 self._images.remove_tags(environment, self._images.uploaded(environment))
             return
         if attempt.task_definition:
-            deployment.switch(self._aws, self.base, before, before.task_definition, before.port, 0)
-            if not before.desired:
-                deployment.scale(self._aws, environment, 0)
+            deployment.switch(self._aws, self.base, replace(before, port=attempt.port), before)
             removal.remove_revisions(self._aws, [attempt.task_definition])
         kept = {inventory.image_tag(before.values), *((attempt.stale.image,) if attempt.stale else ())}
         self._images.remove_tags(environment, [tag for tag in self._images.uploaded(environment) if tag not in kept])
@@ -260,18 +260,19 @@ class EcsEngine:
             service,
             task_definition=arn,
             port=port,
+            desired=1,
+            running=1,
             values=specs.service_values(values, before.revision, left, *pointers),
         )
-        grace = inventory.health(values).timeout
         with phase(environment, Phase.START, publish):
-            deployment.switch(self._aws, self.base, service, arn, port, grace)
+            deployment.switch(self._aws, self.base, service, back)
         try:
             self._await(environment, back, cancellation, publish)
         except BaseException:
-            deployment.switch(self._aws, self.base, service, service.task_definition, service.port, 0)
+            deployment.switch(self._aws, self.base, back, service)
             raise
         deployment.tag(self._aws, back, back.values)
-        return self._as_environment(environment, replace(back, desired=1, running=1), back.values)
+        return self._as_environment(environment, back, back.values)
 
     def sleep(self, environment: EnvironmentId) -> None:
         """See `ports.Engine.sleep`. The load balancer answers 503 until it is woken."""
@@ -289,6 +290,12 @@ class EcsEngine:
     def _serving(self, environment: EnvironmentId) -> Service:
         service = services.find(self._aws, environment)
         if service is None:
+            record = self._lease.record(environment)
+            if record is not None and record.failed is not None:
+                raise NotFoundError(
+                    f"{environment.branch} has no release that serves: {record.failed.failure}",
+                    remedy="mend that and deploy again",
+                )
             raise NotFoundError(
                 f"{environment.branch} of {environment.project} has no environment", remedy="see 'branchline list'"
             )

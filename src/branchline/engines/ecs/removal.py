@@ -90,20 +90,20 @@ def revisions_of(aws: Aws, environment: EnvironmentId) -> list[str]:
 
 def remove_revisions(aws: Aws, revisions: Iterable[str]) -> list[str]:
     """Deregisters and deletes task definitions; those that are gone are no error."""
-    there: list[str] = []
-    for revision in revisions:
+    going = list(revisions)
+    for revision in going:
         try:
             with asking(f"can't deregister the task definition {revision}"):
                 aws.ecs.deregister_task_definition(taskDefinition=revision)
-        except AwsError as error:
+        except AwsError as error:  # its word for one that is gone
             if error.code not in ("ClientException", "InvalidParameterException"):
                 raise
-            continue  # gone already
-        there.append(revision)
-    for start in range(0, len(there), _DELETED_AT_ONCE):
+    deleted: list[str] = []
+    for start in range(0, len(going), _DELETED_AT_ONCE):
         with asking("can't delete the task definitions"):
-            aws.ecs.delete_task_definitions(taskDefinitions=there[start : start + _DELETED_AT_ONCE])
-    return [f"task definition {revision.rpartition('/')[2]}" for revision in there]
+            answer = aws.ecs.delete_task_definitions(taskDefinitions=going[start : start + _DELETED_AT_ONCE])
+        deleted += [item.get("taskDefinitionArn", "") for item in answer["taskDefinitions"]]
+    return [f"task definition {arn.rpartition('/')[2]}" for arn in deleted]
 
 
 def remove_other_rules(aws: Aws, environment: EnvironmentId, base: Base, service: Service) -> list[str]:

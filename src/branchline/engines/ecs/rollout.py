@@ -31,6 +31,8 @@ _FIRST_POLL, _POLL = 0.2, 2.0
 _PLACED = 600.0
 """Seconds in which a task has to run: an EC2 instance may have to be started for it, and the image to be pulled."""
 _GROWTH = 1.3
+_KNOWN = 10.0
+"""Seconds in which ECS is consistent: until then, an answer may be from before the change that is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +83,8 @@ def wait(
         look = _look(aws, rollout, service)
         if not look.problem:
             return
-        _check(aws, rollout, service, look)
         now = time.monotonic()
+        _check(aws, rollout, service, look, known=now - begun > _KNOWN)
         if look.task is not None:
             running_since = running_since or now
             if now - running_since > rollout.health.timeout:
@@ -157,14 +159,16 @@ def _addresses(aws: Aws, rollout: Rollout, task: TaskTypeDef, port: int) -> list
     return [(instance.get("ec2InstanceId", ""), number) for instance in instances for number in ports]
 
 
-def _check(aws: Aws, rollout: Rollout, service: Service | None, look: _Look) -> None:
-    """Raises where waiting on is of no use."""
+def _check(aws: Aws, rollout: Rollout, service: Service | None, look: _Look, *, known: bool) -> None:
+    """Raises where waiting on is of no use. `known` says that what is missing is really missing."""
     if service is None:
+        if not known:
+            return
         raise _error(aws, rollout, Cause("its service was removed meanwhile", printed=False), None)
     deployment = next(
         (item for item in service.deployments if item.get("taskDefinition") == rollout.task_definition), None
     )
-    given_up = deployment is None or deployment.get("rolloutState") == "FAILED"
+    given_up = known if deployment is None else deployment.get("rolloutState") == "FAILED"
     if look.task is None or given_up or (deployment and deployment.get("failedTasks")):
         for task in tasks(aws, rollout, "STOPPED"):
             if cause := failures.of_task(task):

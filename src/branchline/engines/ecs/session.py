@@ -42,7 +42,7 @@ _RESPONSE = "AWS_SSM_START_SESSION_RESPONSE"
 """The environment variable in which the plugin looks for the session, where it is named in the session's place."""
 _TOO_OLD = (1, 2, 497, 0)
 """The last version of the plugin that knows no such variable."""
-_AGENT_STARTS = 15.0
+_AGENT_STARTS = 10.0
 """Seconds in which a task's agent has to be there for a session: it starts a moment after the container."""
 _POLL = 0.5
 _CHUNK = 1 << 16
@@ -176,12 +176,16 @@ def _attend(arguments: list[str], environment: dict[str, str], *, terminal: bool
     """Runs the plugin to its end; returns its exit code, or the shell's for the signal that ended it."""
     # Without a terminal, it has a process group of its own: what Ctrl-C sends to ours is then passed on only once.
     given = None if terminal else subprocess.PIPE
-    with subprocess.Popen(arguments, env=environment, stdin=given, bufsize=0, start_new_session=not terminal) as plugin:
-        if plugin.stdin is not None:
-            threading.Thread(target=_send_input, args=(plugin.stdin,), name="input", daemon=True).start()
+    passed_on = _PassedOn()
+    with (
+        _its_own_keys() if terminal else _handling(signal.SIGINT, signal.SIGQUIT, handler=passed_on.handle),
+        subprocess.Popen(arguments, env=environment, stdin=given, bufsize=0, start_new_session=not terminal) as plugin,
+    ):
         try:
-            with _its_own_keys() if terminal else _signals_passed_on(plugin):
-                code = plugin.wait()
+            passed_on.begin(plugin)
+            if plugin.stdin is not None:
+                threading.Thread(target=_send_input, args=(plugin.stdin,), name="input", daemon=True).start()
+            code = plugin.wait()
         except BaseException:
             plugin.kill()
             plugin.wait()
@@ -223,22 +227,30 @@ def _its_own_keys() -> Generator[None]:
             yield
     finally:
         if descriptor is not None and before is not None:
-            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+            with suppress(termios.error):  # it was closed
+                termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-@contextmanager
-def _signals_passed_on(plugin: subprocess.Popen[bytes]) -> Generator[None]:
+class _PassedOn:
     """The signals that a terminal's keys would send are the command's. One that comes again ends us."""
-    passed: set[int] = set()
 
-    def handle(number: int, _: FrameType | None) -> None:
-        if number in passed:
+    def __init__(self) -> None:
+        self._plugin: subprocess.Popen[bytes] | None = None
+        self._numbers: list[int] = []
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        """A signal's handler."""
+        if number in self._numbers:
             raise KeyboardInterrupt
-        passed.add(number)
-        plugin.send_signal(number)
+        self._numbers.append(number)
+        if self._plugin is not None:
+            self._plugin.send_signal(number)
 
-    with _handling(signal.SIGINT, signal.SIGQUIT, handler=handle):
-        yield
+    def begin(self, plugin: subprocess.Popen[bytes]) -> None:
+        """The plugin runs: it also gets what came while it was being started."""
+        self._plugin = plugin
+        for number in self._numbers:
+            plugin.send_signal(number)
 
 
 @contextmanager

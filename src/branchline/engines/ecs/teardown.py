@@ -7,11 +7,11 @@ repositories, which deploys make, are looked for by name, and are removed only w
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from branchline import labels, naming
 from branchline.cancellation import Cancellation
-from branchline.engines.ecs import names, removal, routing, stacks, tags
+from branchline.engines.ecs import names, routing, stacks, tags
 from branchline.engines.ecs.aws import Aws, asking
 from branchline.engines.ecs.base_plan import find_base, listed, live_services
 from branchline.engines.ecs.bootstrap import remove_capacity, surplus_shards
@@ -20,8 +20,9 @@ from branchline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from types_boto3_acm.type_defs import ResourceRecordTypeDef
-    from types_boto3_ecs.literals import TaskDefinitionStatusType
 
+_DELETED_AT_ONCE = 10
+"""Task definitions: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DeleteTaskDefinitions.html"""
 _PATIENCE = 10 * 60
 """Seconds for the tasks of removed services to end; each has two minutes at the most after it was told to."""
 
@@ -47,7 +48,7 @@ def teardown(
     if live := live_services(aws, platform):
         if remove_environments is None:
             raise ConfigurationError(
-                f"{len(live)} environments of the platform {platform!r} live: {listed(live)}",
+                f"environments of the platform {platform!r} live ({len(live)}): {listed(live)}",
                 remedy="give --with-environments to remove them first",
             )
         removed += remove_environments()
@@ -166,19 +167,30 @@ def _log_groups(aws: Aws, platform: str) -> list[str]:
 
 
 def _task_definitions(aws: Aws, platform: str) -> list[str]:
-    with asking("can't list the task definitions"):
-        pages = aws.ecs.get_paginator("list_task_definition_families").paginate(
-            familyPrefix=names.families(platform), status="ALL"
-        )
-        families = [family for page in pages for family in page["families"]]
-    statuses: tuple[TaskDefinitionStatusType, ...] = ("ACTIVE", "INACTIVE")
-    ours: list[str] = []
-    for family in families:
-        for status in statuses:
-            with asking(f"can't read the task definitions {family}"):
-                listing = aws.ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, status=status)
-                for arn in (arn for page in listing for arn in page["taskDefinitionArns"]):
-                    raw = aws.ecs.describe_task_definition(taskDefinition=arn, include=["TAGS"]).get("tags", [])
-                    if tags.read(raw).get(labels.PLATFORM) == platform:
-                        ours.append(arn)
-    return removal.remove_revisions(aws, ours)
+    """Those that were deregistered, too."""
+    statuses: tuple[Literal["ACTIVE", "INACTIVE"], ...] = ("ACTIVE", "INACTIVE")
+    found: dict[str, str] = {}
+    for status in statuses:
+        with asking("can't list the task definitions"):
+            families = aws.ecs.get_paginator("list_task_definition_families").paginate(
+                familyPrefix=names.families(platform), status=status
+            )
+            for family in (family for page in families for family in page["families"]):
+                for each in statuses:
+                    pages = aws.ecs.get_paginator("list_task_definitions").paginate(familyPrefix=family, status=each)
+                    found |= {arn: each for page in pages for arn in page["taskDefinitionArns"]}
+    going = [arn for arn in found if _is_of(aws, arn, platform)]
+    for arn in going:
+        if found[arn] == "ACTIVE":
+            with asking(f"can't deregister the task definition {arn}"):
+                aws.ecs.deregister_task_definition(taskDefinition=arn)
+    for start in range(0, len(going), _DELETED_AT_ONCE):
+        with asking("can't delete the task definitions"):
+            aws.ecs.delete_task_definitions(taskDefinitions=going[start : start + _DELETED_AT_ONCE])
+    return [f"task definition {arn.rpartition('/')[2]}" for arn in going]
+
+
+def _is_of(aws: Aws, task_definition: str, platform: str) -> bool:
+    with asking(f"can't read the tags of the task definition {task_definition}"):
+        described = aws.ecs.describe_task_definition(taskDefinition=task_definition, include=["TAGS"])
+    return tags.read(described.get("tags", [])).get(labels.PLATFORM) == platform

@@ -1,0 +1,78 @@
+"""AWS on a bad day: calls are throttled, fail, or take effect and their answers get lost. Nobody notices.
+
+Every call is hit at its first attempt, in all of an environment's life; botocore sends it again. Where that made two of
+a thing, which the emulator accepts more often than AWS does, one is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from tests.aws import proxy
+from tests.aws.app import app
+from tests.aws.conftest import MiniStack
+from tests.aws.proxy import Call, Fault
+from tests.aws.shop import KEPT, SERVING, Shop, open_shop
+from tests.repositories import Repo
+
+FAULTS: dict[str, Callable[[Call], Fault]] = {
+    "throttled": proxy.throttled,
+    "failed": proxy.failed,
+    "lost": lambda _: proxy.LOST,
+}
+
+
+@pytest.fixture
+def shop(
+    ministack: MiniStack,
+    aws: object,
+    engine: docker.DockerClient,
+    tiny_base: str,
+    repository: Callable[..., Repo],
+    ecs_platform: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shop]:
+    with open_shop(
+        ministack, engine, repository(app(tiny_base, "1")), ecs_platform, tmp_path / "state", monkeypatch
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore waits for nothing before it sends a call again."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+    monkeypatch.setattr("botocore.retries.bucket.TokenBucket.acquire", lambda *_, **__: True)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.usefixtures("impatient")
+def test_a_bad_day_changes_nothing(shop: Shop, fault: str) -> None:
+    def hit(call: Call) -> Fault | None:
+        return FAULTS[fault](call) if call.attempt == 1 else None
+
+    def check(expected: str, kinds: object) -> None:
+        hit_calls = {call.operation for call in shop.proxy.calls if call.attempt == 2}
+        assert {call.operation for call in shop.proxy.calls} == hit_calls
+        shop.proxy.let(lambda _: None)
+        assert shop.answer() == expected
+        assert shop.kinds() == kinds
+        shop.proxy.let(hit)
+
+    shop.proxy.let(hit)
+    shop.deploy()
+    check("1", SERVING)
+    for text in ("2", "3"):
+        shop.commit(text)
+        shop.deploy()
+        check(text, SERVING + KEPT)
+    shop.rollback()
+    check("2", SERVING + KEPT)
+    shop.destroy()
+    shop.proxy.let(lambda _: None)
+    shop.is_gone()
