@@ -109,7 +109,6 @@ def aws_sandbox(shards: int = 1) -> Iterator[AwsSandbox]:
         )
         here.repo.commit("An application", {"Dockerfile": _dockerfile(image), ".dockerignore": ".git\n", "start": _START})
         yield here
-        here.branchline("destroy", "--all", "--yes")
 
 
 def _dockerfile(base: str) -> str:

@@ -29,6 +29,16 @@ _LISTS = (
     ("ECR repositories", "ecr", "describe_repositories", "repositories[].repositoryName"),
 )
 
+"""Each kind, and the call whose pages list it, with a JMESPath expression for what identifies one."""
+_NESTED = (
+    ("listeners", "load balancers", "LoadBalancerArn", "elbv2", "describe_listeners", "Listeners[].ListenerArn"),
+    ("listener rules", "listeners", "ListenerArn", "elbv2", "describe_rules", "Rules[?!IsDefault].RuleArn"),
+    ("ECS services", "ECS clusters", "cluster", "ecs", "list_services", "serviceArns"),
+    ("ECS tasks", "ECS clusters", "cluster", "ecs", "list_tasks", "taskArns"),
+    ("container images", "ECR repositories", "repositoryName", "ecr", "list_images", "imageIds[].imageDigest"),
+)
+"""What is listed for each of another kind, which the parameter names."""
+
 
 @dataclass(frozen=True)
 class Account:
@@ -44,41 +54,16 @@ class Account:
 
     def contents(self) -> Contents:
         found = {kind: set(self._list(service, operation, items)) for kind, service, operation, items in _LISTS}
-        balancers, clusters, repositories = (
-            found[kind] for kind in ("load balancers", "ECS clusters", "ECR repositories")
-        )
-        listeners = [
-            listener
-            for arn in balancers
-            for listener in self._list("elbv2", "describe_listeners", "Listeners[].ListenerArn", LoadBalancerArn=arn)
-        ]
-        nested = {
-            "listener rules": (
-                rule
-                for arn in listeners
-                for rule in self._list("elbv2", "describe_rules", "Rules[?!IsDefault].RuleArn", ListenerArn=arn)
-            ),
-            "ECS services": (
-                service
-                for arn in clusters
-                for service in self._list("ecs", "list_services", "serviceArns", cluster=arn)
-            ),
-            "ECS tasks": (
-                task for arn in clusters for task in self._list("ecs", "list_tasks", "taskArns", cluster=arn)
-            ),
-            "task definitions": (
-                definition
-                for status in ("ACTIVE", "INACTIVE")
-                for definition in self._list("ecs", "list_task_definitions", "taskDefinitionArns", status=status)
-            ),
-            "container images": (
-                f"{name}:{image}"
-                for name in repositories
-                for image in self._list("ecr", "list_images", "imageIds[].imageDigest", repositoryName=name)
-            ),
+        for kind, parents, parameter, service, operation, items in _NESTED:
+            found[kind] = set()
+            for parent in found[parents]:
+                found[kind] |= set(self._list(service, operation, items, **{parameter: parent}))
+        found["task definitions"] = {
+            definition
+            for status in ("ACTIVE", "INACTIVE")
+            for definition in self._list("ecs", "list_task_definitions", "taskDefinitionArns", status=status)
         }
-        return found | {kind: set(items) for kind, items in nested.items()}
+        return found
 
     def _list(self, service: str, operation: str, items: str, **parameters: str) -> Iterator[str]:
-        """Every page of it; `items` is a JMESPath expression."""
         yield from self.client(service).get_paginator(operation).paginate(**parameters).search(items)

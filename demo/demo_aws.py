@@ -201,6 +201,10 @@ class Story:
         left = {kind: sorted(ids - before[kind]) for kind, ids in now.items() if ids - before[kind]}
         claim(not left, f"left: {left}" if left else "nothing that the platform or its branches had is left")
         claim(now == before, "what was there before was not touched")
+        explain(
+            "One role is not in these lists, as it is the account's own: AWSServiceRoleForECS, which AWS has in every"
+            " account that uses ECS."
+        )
 
     # What several chapters do
 

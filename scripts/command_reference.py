@@ -54,7 +54,8 @@ def _section(command: click.Command, context: click.Context) -> str:
     if options:
         lines += ["", "| option | meaning |", "| --- | --- |"]
     for names, meaning in filter(None, (option.get_help_record(context) for option in options)):
-        lines.append(f"| `{names}` | {' '.join(meaning.split())} |")
+        cells = (f"`{names}`", " ".join(meaning.split()))
+        lines.append("| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |")
     return "\n".join([*lines, ""])
 
 

@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -56,7 +56,7 @@ class Refusal:
 class Afterwards:
     """The call takes effect. Then this is done, and only then is the answer given, unless it gets lost."""
 
-    do: Callable[[], None] = lambda: None
+    do: Callable[[], object] = lambda: None
     lost: bool = False
 
 
@@ -152,13 +152,15 @@ def in_front_of(upstream: str) -> Iterator[Proxy]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True  # an answer in two parts would take 40 ms otherwise
 
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # whoever asked was killed
+                super().handle()
+
         def _pass(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
             fault = proxy.begin(call_of(self.command, self.path, self.headers, body))
             try:
                 self._serve(body, fault)
-            except ConnectionError:  # whoever asked was killed
-                self.close_connection = True
             finally:
                 proxy.end()
 

@@ -220,6 +220,19 @@ def test_what_an_interrupted_run_left_is_gone_on_with(aws_account: Aws) -> None:
     assert read_base(aws_account, NAME).shards == 1
 
 
+def test_an_interrupted_run_is_gone_on_with_by_the_next(aws_account: Aws) -> None:
+    def interrupt(_: Progress) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bootstrap(aws_account, make_plan(aws_account, NAME, Wanted(shards=2)), interrupt, Cancellation())
+    with pytest.raises(ConfigurationError, match="the load balancer 2 of 'shop' is missing"):
+        read_shard(aws_account, read_base(aws_account, NAME), 2)
+
+    assert make(aws_account).outcomes == {BASE: "unchanged", names.shard_stack(NAME, 2): "created"}
+    assert read_shard(aws_account, read_base(aws_account, NAME), 2).name == names.load_balancer(NAME, 2)
+
+
 def test_a_failed_creation_says_why_and_is_made_anew(aws_account: Aws) -> None:
     plan = make_plan(aws_account, NAME, Wanted())
     broken = plan.base(1)

@@ -333,3 +333,11 @@ def test_a_clone_that_lacks_the_commit_that_serves_says_so(branchline: Branchlin
     result = branchline("deploy", "--repo", str(origin), "--branch", "main", "--project", "shop", cwd=branchline.state)
     assert f"warning: {new[:12]}, which serves, is not in this clone" in result.err
     assert branchline.list(shop.path)[0]["commit"] == old
+
+
+def test_a_secret_by_reference_without_a_value_is_warned_of(branchline: Branchline, shop: Repo) -> None:
+    shop.commit("Secrets", {"branchline.toml": '[secrets]\nTOKEN = "ssm:/shop/token"\n'})
+    assert "TOKEN is not set" in branchline("deploy", cwd=shop.path).err
+    (shop.path / ".env").write_text("TOKEN=hidden\n")
+    shop.commit("And a value", {"branchline.toml": 'env_files = [".env"]\n[secrets]\nTOKEN = "ssm:/shop/token"\n'})
+    assert "TOKEN is not set" not in branchline("deploy", cwd=shop.path).err

@@ -111,3 +111,8 @@ def test_any_file_is_read_or_refused_with_a_clear_error(
         assert error.message.startswith("any.env")
     else:
         assert secrets >= {value for value in env.values() if len(value) >= 4}
+
+
+def test_a_missing_file_is_passed_over_where_secrets_come_by_reference(tmp_path: Path) -> None:
+    application = Application(env={"A": "1"}, env_files=[".env"])
+    assert read_env(application, tmp_path, may_be_missing=True) == ({"A": "1"}, frozenset())

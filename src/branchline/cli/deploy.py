@@ -114,7 +114,10 @@ def _push(
         )
     for submodule in repository.submodules(full):
         publish(Note(environment, f"the submodule {submodule} is not in the build context", warning=True))
-    env, secrets = read_env(application, repository.root or Path.cwd())
+    env, secrets = _env(settings, application, repository.root or Path.cwd())
+    for name in application.secrets.keys() - env.keys() if settings.engine == "docker" else ():
+        text = f"{name} is not set: on one machine, an env file gives the values of secrets"
+        publish(Note(environment, text, warning=True))
     return Push(
         environment=environment,
         commit=full,
@@ -151,9 +154,16 @@ def _image_push(
         raise ConfigurationError(f"{commit!r} is no commit's id", remedy="give it as git has it: git rev-parse HEAD")
     application = read_application(_text(Path(FILE_NAME)), FILE_NAME)
     check_limits(application, settings, FILE_NAME)
-    env, secrets = read_env(application, Path.cwd())
+    env, secrets = _env(settings, application, Path.cwd())
     environment = EnvironmentId(settings.platform, project, branch)
     return Push(environment, commit, application, image=image, env=env, secrets=secrets, force=force)
+
+
+def _env(
+    settings: PlatformSettings, application: Application, directory: Path
+) -> tuple[dict[str, str], frozenset[str]]:
+    """The variables; on ECS, secrets come by reference, so that CI needs no env file there."""
+    return read_env(application, directory, may_be_missing=settings.engine == "ecs")
 
 
 def _text(file: Path) -> str | None:

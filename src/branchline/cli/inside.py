@@ -45,7 +45,11 @@ def logs_command(branch: str | None, follow: bool, tail: int | None, project: st
 @click.argument("branch", required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="-- CMD [ARGS]...")
 def exec_command(branch: str | None, command: tuple[str, ...], no_terminal: bool, project: str | None) -> None:
-    """Run a command in a branch's container: branchline exec BRANCH -- CMD [ARGS]. Its exit code is this one's."""
+    """Run a command in a branch's container: branchline exec BRANCH -- CMD [ARGS].
+
+    On one machine, its exit code is this one's. Amazon ECS doesn't hand it on: there, this one's is 0 once the command
+    has run, however it ended.
+    """
     from branchline import lifecycle
 
     words = command[1:] if command[:1] == ("--",) else command

@@ -15,12 +15,16 @@ _SHORTEST_SECRET = 4
 """Characters. Hiding shorter values, such as "1", would make every text unreadable and tell what they are."""
 
 
-def read_env(application: Application, directory: Path) -> tuple[dict[str, str], frozenset[str]]:
+def read_env(
+    application: Application, directory: Path, *, may_be_missing: bool = False
+) -> tuple[dict[str, str], frozenset[str]]:
     """The variables of `env` and then of each env file below `directory`, later ones winning; and the secret values.
 
     Every value from an env file is secret, unless it has less than four characters, and so is each line of one that has
     several, such as a private key, since logs are passed on line by line. `$NAME` in a value stays as it is: values of
     the machine that deploys must not slip into an environment.
+
+    `may_be_missing` is for engines that read secrets by reference, where a file is there for other engines only.
 
     Raises:
         ConfigurationError: an env file is missing, unreadable or malformed; names file and line, never a value.
@@ -28,6 +32,8 @@ def read_env(application: Application, directory: Path) -> tuple[dict[str, str],
     env = dict(application.env)
     secrets: set[str] = set()
     for name in application.env_files:
+        if may_be_missing and not (directory / name).exists():
+            continue
         for variable, value in _variables(directory / name, name):
             env[variable] = value
             secrets |= {value, *(line.strip() for line in value.splitlines())}

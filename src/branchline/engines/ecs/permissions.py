@@ -71,8 +71,7 @@ def check(aws: Aws, caller: Caller, base: Base) -> list[Check]:
     try:
         principal = _principal(aws, caller)
         questions = tuple(wanted(caller, base))
-        denied = {action for found in all_at_once(*(partial(_denied, aws, principal, each) for each in questions))
-                  for action in found}  # fmt: skip
+        answers = all_at_once(*(partial(_denied, aws, principal, each) for each in questions))
     except AwsError as error:
         return [
             Check(
@@ -84,9 +83,9 @@ def check(aws: Aws, caller: Caller, base: Base) -> list[Check]:
             )
         ]
     count = len({action for each in questions for action in each.actions})
-    if not denied:
+    listed = sorted({action for denied in answers for action in denied})
+    if not listed:
         return [Check("permissions", "ok", f"{principal} has all {count} that deploys need")]
-    listed = sorted(denied)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return [
         Check(
@@ -131,7 +130,11 @@ def _denied(aws: Aws, principal: str, question: Question) -> list[str]:
 
 def _simulated(aws: Aws, principal: str, question: Question) -> list[str]:
     context: list[ContextEntryTypeDef] = [
-        {"ContextKeyName": key, "ContextKeyType": "string", "ContextKeyValues": [value]}
+        {
+            "ContextKeyName": key,
+            "ContextKeyType": "stringList" if key.startswith("route53:") else "string",
+            "ContextKeyValues": [value],
+        }
         for key, value in question.context.items()
     ]
     with asking(f"can't ask IAM what {principal} may do"):

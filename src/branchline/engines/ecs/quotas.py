@@ -77,7 +77,9 @@ def limit(aws: Aws, quota: Quota) -> Limit:
                 answer = ask(ServiceCode=quota.service, QuotaCode=quota.code)
         except AwsError:
             continue
-        return Limit(answer["Quota"]["Value"], known=True)
+        value = answer["Quota"].get("Value")
+        if value is not None:
+            return Limit(value, known=True)
     return Limit(quota.default, known=False)
 
 
@@ -86,7 +88,7 @@ def judge(name: str, what: str, used: float, limit: Limit, remedy: str) -> Check
     result: Result = "ok"
     if used >= limit.value * _NEARLY:
         result = "failure" if used >= limit.value else "warning"
-    unknown = "" if limit.known else ", AWS's default: Service Quotas doesn't say how many this account may have"
+    unknown = "" if limit.known else " (AWS's default; Service Quotas doesn't say what this account has)"
     return Check(name, result, f"{what} of {limit.value:g}{unknown}", "" if result == "ok" else remedy)
 
 
@@ -145,15 +147,16 @@ def processors(aws: Aws, base: Base) -> list[Check]:
     if base.capacity == "fargate-spot":
         quotas = {"FARGATE_SPOT": SPOT} | quotas  # on-demand takes over where there is no Spot
     limits = all_at_once(*(partial(limit, aws, quota) for quota in quotas.values()))
-    used = _processors(aws, base)
-    return [
-        judge("vCPUs", f"{quota.name}: the platform uses {used[provider]:g}", used[provider], most, quota.raising)
-        for (provider, quota), most in zip(quotas.items(), limits, strict=True)
-    ]
+    used = _units(aws, base)
+    found: list[Check] = []
+    for (provider, quota), most in zip(quotas.items(), limits, strict=True):
+        count = used[provider] / _UNITS
+        found.append(judge("vCPUs", f"{quota.name}: the platform uses {count:g}", count, most, quota.raising))
+    return found
 
 
-def _processors(aws: Aws, base: Base) -> Counter[str]:
-    """vCPUs, by capacity provider."""
+def _units(aws: Aws, base: Base) -> Counter[str]:
+    """Units of processor, by capacity provider."""
     cluster = names.cluster(base.platform)
     with asking(f"can't list the tasks of {cluster}"):
         pages = aws.ecs.get_paginator("list_tasks").paginate(
@@ -165,5 +168,5 @@ def _processors(aws: Aws, base: Base) -> Counter[str]:
         with asking(f"can't read the tasks of {cluster}"):
             tasks: list[TaskTypeDef] = aws.ecs.describe_tasks(cluster=cluster, tasks=arns)["tasks"]
         for task in tasks:
-            used[task.get("capacityProviderName", "FARGATE")] += int(task.get("cpu", "0")) / _UNITS
+            used[task.get("capacityProviderName", "FARGATE")] += int(task.get("cpu", "0"))
     return used

@@ -1,0 +1,222 @@
+"""A command killed with SIGKILL after any call that changes something: the next one puts it right, with no leftover.
+
+A kill after a call that only reads is like one after the call before.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from pathlib import Path
+
+import docker
+import pytest
+
+from branchline import lifecycle
+from branchline.cancellation import Cancellation
+from tests.aws.app import app
+from tests.aws.conftest import MiniStack
+from tests.aws.proxy import Afterwards, Call, Fault
+from tests.aws.shop import KEPT, SERVING, Shop, nothing, open_shop
+from tests.repositories import Repo
+from tests.waiting import eventually
+
+LONGEST = 40
+"""More calls than any operation makes; a test that reaches it would never end."""
+
+
+@pytest.fixture
+def shop(
+    ministack: MiniStack,
+    aws: object,
+    engine: docker.DockerClient,
+    tiny_base: str,
+    repository: Callable[..., Repo],
+    ecs_platform: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shop]:
+    with open_shop(
+        ministack, engine, repository(app(tiny_base, "1")), ecs_platform, tmp_path / "state", monkeypatch
+    ) as made:
+        yield made
+
+
+def killed(shop: Shop, operation: Callable[[], object], chosen: Callable[[str], bool]) -> str:
+    """Does the operation in a child of this process, and kills it after the first call that was chosen.
+
+    A call is named by its operation and how often that was called, since some are made at the same time. Returns its
+    name, or '' where the child came to its end.
+    """
+    child: Future[int] = Future()
+    passed: Counter[str] = Counter()
+    at: list[str] = []
+
+    def fault(call: Call) -> Fault | None:
+        if at or not call.changes:
+            return None
+        passed[call.operation] += 1
+        name = f"{call.operation} {passed[call.operation]}"
+        if not chosen(name):
+            return None
+        at.append(name)
+        return Afterwards(lambda: os.kill(child.result(), signal.SIGKILL), lost=True)
+
+    shop.proxy.let(fault)
+    code = _in_a_child(operation, child)
+    shop.proxy.settle()
+    shop.proxy.let(lambda _: None)
+    assert code == (-signal.SIGKILL if at else 0)
+    shop.hours_pass()
+    return at[0] if at else ""
+
+
+def _in_a_child(operation: Callable[[], object], child: Future[int]) -> int:
+    """Returns how the child ended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child of a process with threads runs on its own
+        pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            operation()
+            code = 0
+        except BaseException:  # noqa: BLE001 - the child must end here, and say why
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    child.set_result(pid)
+    _, status = os.waitpid(pid, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def each_call(shop: Shop, operation: Callable[[], object]) -> Iterator[tuple[int, str]]:
+    """Has the operation done again and again, and killed after another call each time, until it comes to its end.
+
+    Gives the number of the kill and the call. Then the caller sees to it that the operation can be done again.
+    """
+    seen: set[str] = set()
+    for number in range(LONGEST):
+        at = killed(shop, operation, lambda name: name not in seen)
+        if not at:
+            break
+        seen.add(at)
+        yield number, at
+    else:
+        pytest.fail("it never came to its end")
+    assert len(seen) >= 4, seen
+
+
+class Releases:
+    """Deploys one commit after another."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop = shop
+        self.texts = ["1"]
+        """What the commits answer."""
+
+    def make_two(self) -> None:
+        """Sees to it that a release serves, and that one served before it."""
+        while self._shop.kinds()["image"] < 2:
+            self.commit()
+            self._shop.deploy()
+
+    def commit(self) -> None:
+        """Makes another commit."""
+        self.texts.append(str(len(self.texts) + 1))
+        self._shop.commit(self.texts[-1])
+
+
+def test_a_killed_first_deploy_is_made_good_by_the_next_or_by_a_destroy(shop: Shop) -> None:
+    for number, at in each_call(shop, shop.deploy):
+        if number % 2 == 0:
+            shop.deploy()
+            assert shop.answer() == "1", at
+            assert shop.kinds() == SERVING, at
+        shop.destroy()
+        shop.is_gone()
+
+
+def test_a_killed_redeploy_is_made_good_by_the_next_by_a_rollback_or_by_a_destroy(shop: Shop) -> None:
+    releases = Releases(shop)
+    releases.make_two()
+    releases.commit()
+    for number, at in each_call(shop, shop.deploy):
+        *_, older, before, new = releases.texts
+        serving = eventually(lambda: shop.answer(), "it serves")
+        assert serving in (before, new), at
+        if number % 2 == 0:
+            shop.deploy()
+            assert shop.answer() == new, at
+            assert shop.kinds() == SERVING + KEPT, at
+        elif number % 4 == 1:
+            shop.rollback()
+            assert shop.answer() == (older if serving == before else before), at
+            assert shop.kinds() == SERVING + KEPT, at
+        if number % 2 == 1:
+            shop.destroy()
+            shop.is_gone()
+        releases.make_two()
+        releases.commit()
+
+
+def test_a_rollback_after_a_killed_redeploy_goes_back_to_what_was_known_to_serve(shop: Shop) -> None:
+    releases = Releases(shop)
+    releases.make_two()
+    releases.commit()
+    assert killed(shop, shop.deploy, lambda name: name == "UpdateService 1")
+    shop.rollback()
+    assert shop.answer() == releases.texts[-2]
+    assert shop.kinds() == SERVING + KEPT
+    shop.rollback()
+    assert shop.answer() == releases.texts[-1]
+    shop.destroy()
+    shop.is_gone()
+
+
+def test_a_killed_rollback_is_made_good_by_the_next_or_by_a_deploy(shop: Shop) -> None:
+    releases = Releases(shop)
+    releases.make_two()
+    for number, at in each_call(shop, shop.rollback):
+        before, new = releases.texts[-2:]
+        if number % 2 == 1:
+            shop.rollback()
+            assert shop.answer() == (before if at == "UpdateService 1" else new), at
+        else:
+            releases.commit()
+            shop.deploy()
+            assert shop.answer() == releases.texts[-1], at
+        assert shop.kinds() == SERVING + KEPT, at
+        shop.destroy()
+        shop.is_gone()
+        releases.make_two()
+
+
+def test_a_killed_destroy_is_made_good_by_the_next_or_by_a_deploy(shop: Shop) -> None:
+    shop.deploy()
+    for number, at in each_call(shop, shop.destroy):
+        if number % 2 == 1:
+            shop.deploy()
+            assert shop.answer() == "1", at
+            assert shop.kinds() - KEPT <= SERVING, at
+        shop.destroy()
+        shop.is_gone()
+        shop.deploy()
+
+
+@pytest.mark.parametrize("at", ["CreateLogGroup 1", "CreateRule 1", "CreateService 1"])
+def test_what_a_killed_first_deploy_left_is_reaped(shop: Shop, at: str) -> None:
+    assert killed(shop, shop.deploy, lambda name: name == at)
+    platform, now = shop.platform(), datetime.now(UTC)
+    found = lifecycle.reapable(platform, None, None, now)
+    assert [item.environment for item in found] == [shop.environment]
+    lifecycle.reap(platform, found, None, now, nothing, Cancellation())
+    shop.is_gone()
