@@ -23,6 +23,7 @@ _BENCHES = {
     "redeploy": "A redeploy under steady load",
     "router": "Requests through the router, against the container itself and other routers",
     "scale": "Commands with 10, 100 and 500 environments",
+    "aws": "Deploys to Amazon ECS against other ways to the same, and the calls that they take",
 }
 
 

@@ -53,7 +53,7 @@ def _push(ecr: Any, image: str) -> None:
         subprocess.run([docker, *command], check=True, stdout=subprocess.DEVNULL)
 
 
-def _route(session: boto3.Session, name: str, host: str) -> str:
+def _route(session: Any, name: str, host: str) -> str:
     elb, logs = session.client("elbv2"), session.client("logs")
     logs.create_log_group(logGroupName=f"/{name}")
     logs.put_retention_policy(logGroupName=f"/{name}", retentionInDays=14)

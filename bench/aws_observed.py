@@ -1,4 +1,4 @@
-"""`python aws_observed.py FILE COMMAND...`: runs `branchline COMMAND...` and writes to FILE what it asked of AWS, as JSON.
+"""`python aws_observed.py FILE COMMAND...`: runs `branchline COMMAND...`, and writes what it asked of AWS as JSON.
 
 `calls`: how many calls, retries not counted. `waiting`: how many of them were made while it waited for a release to
 serve, and how many in other threads meanwhile, which are signs of life: their number depends on the time that takes.

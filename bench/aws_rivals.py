@@ -75,19 +75,23 @@ class Race:
             rival.runs = {FIRST: [], AGAIN: []}
 
     def round(self, number: int) -> None:
-        """A first deploy and a redeploy by each; who begins changes from round to round."""
+        """A first deploy by each, then a redeploy by each; who begins changes from round to round."""
         turn = number % len(self.rivals)
-        for rival in self.rivals[turn:] + self.rivals[:turn]:
-            self._first(rival, number)
-            self._again(rival, number)
+        order = self.rivals[turn:] + self.rivals[:turn]
+        for what in (FIRST, AGAIN):
+            for rival in order:
+                self._deploy(rival, number, what)
+        for rival in order:
             self._end(rival, number)
 
-    def _first(self, rival: Rival, number: int) -> None:
-        deploy = self._prepare(rival, number, FIRST)
-        self._run(rival if rival.first else self._bare, deploy, rival if rival.first else None)
-
-    def _again(self, rival: Rival, number: int) -> None:
-        self._run(rival, self._prepare(rival, number, AGAIN), rival)
+    def _deploy(self, rival: Rival, number: int, what: str) -> None:
+        deploy = self._prepare(rival, number, what)
+        counts = what == AGAIN or rival.first
+        command = (rival if counts else self._bare).command(deploy)
+        done = run(command, cwd=self._here.repo.path, env=self._environment | {"PRIORITY": str(deploy.priority)})
+        self._here.verify(deploy.host, deploy.release)
+        if counts:
+            rival.runs[what].append(done)
 
     def _prepare(self, rival: Rival, number: int, what: str) -> Deploy:
         """Commits the release on the environment's branch."""
@@ -99,13 +103,6 @@ class Race:
         host = f"{naming.slug(branch)}--shop.{DOMAIN}" if rival.name == OURS else f"{branch}.{DOMAIN}"
         image = f"{self._here.registry}/{_REPOSITORY}:{branch}-{what}"
         return Deploy(what, branch, host, release, image, self._priority)
-
-    def _run(self, rival: Rival, deploy: Deploy, counted: Rival | None) -> None:
-        environment = self._environment | {"PRIORITY": str(deploy.priority)}
-        done = run(rival.command(deploy), cwd=self._here.repo.path, env=environment)
-        self._here.verify(deploy.host, deploy.release)
-        if counted is not None:
-            counted.runs[deploy.what].append(done)
 
     def _end(self, rival: Rival, number: int) -> None:
         """Its container must not slow down who comes next."""

@@ -104,10 +104,10 @@ def aws_sandbox(shards: int = 1) -> Iterator[AwsSandbox]:
         image = f"{platform}/base:latest"
         cleaning.callback(_remove_images, engine, f"{platform}/")
         import_tiny(engine, image)
-        here = AwsSandbox(
-            platform, url, registry, directory, Repo.create(directory / "shop"), base, aws, environment
+        here = AwsSandbox(platform, url, registry, directory, Repo.create(directory / "shop"), base, aws, environment)
+        here.repo.commit(
+            "An application", {"Dockerfile": _dockerfile(image), ".dockerignore": ".git\n", "start": _START}
         )
-        here.repo.commit("An application", {"Dockerfile": _dockerfile(image), ".dockerignore": ".git\n", "start": _START})
         yield here
 
 
@@ -116,7 +116,7 @@ def _dockerfile(base: str) -> str:
 
 
 def _environment(directory: Path, url: str) -> dict[str, str]:
-    """PYTHONPYCACHEPREFIX: as installed, with compiled modules, wherever this environment says they may not be written."""
+    """PYTHONPYCACHEPREFIX: as installed, with compiled modules, wherever we are told that they may not be written."""
     ours = ("BRANCHLINE_", "AWS_", "GIT_", "PYTHON", "DOCKER_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {

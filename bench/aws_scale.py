@@ -141,7 +141,5 @@ def _make(here: AwsSandbox, model: Service, balancers: list[LoadBalancer], numbe
         capacityProviderStrategy=specs.capacity(base),
         networkConfiguration=specs.network(base),
         loadBalancers=[{"targetGroupArn": group, "containerName": names.CONTAINER, "containerPort": 8000}],
-        tags=tags.ecs_tags(
-            specs.service_values({**model.values, **own}, specs.revision(task), None, rule, "")
-        ),
+        tags=tags.ecs_tags(specs.service_values({**model.values, **own}, specs.revision(task), None, rule, "")),
     )

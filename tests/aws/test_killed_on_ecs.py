@@ -151,7 +151,7 @@ def test_a_killed_redeploy_is_made_good_by_the_next_by_a_rollback_or_by_a_destro
     releases.commit()
     for number, at in each_call(shop, shop.deploy):
         *_, older, before, new = releases.texts
-        serving = eventually(lambda: shop.answer(), "it serves")
+        serving = eventually(shop.answer, "it serves")
         assert serving in (before, new), at
         if number % 2 == 0:
             shop.deploy()
@@ -213,10 +213,26 @@ def test_a_killed_destroy_is_made_good_by_the_next_or_by_a_deploy(shop: Shop) ->
 
 
 @pytest.mark.parametrize("at", ["CreateLogGroup 1", "CreateRule 1", "CreateService 1"])
-def test_what_a_killed_first_deploy_left_is_reaped(shop: Shop, at: str) -> None:
+def test_what_a_killed_first_deploy_left_is_found(shop: Shop, at: str) -> None:
     assert killed(shop, shop.deploy, lambda name: name == at)
+    reap(shop)
+    if at == "CreateService 1":  # all is there that the branch is to have, and is listed as its environment
+        assert shop.kinds() == SERVING
+        assert [each.id for each in shop.platform().engine.environments()] == [shop.environment]
+    else:
+        shop.is_gone()
+
+
+def test_what_a_killed_destroy_left_is_found(shop: Shop) -> None:
+    shop.deploy()
+    assert killed(shop, shop.destroy, lambda name: name == "DeleteRule 1")
+    reap(shop)
+    shop.is_gone()
+
+
+def reap(shop: Shop) -> None:
     platform, now = shop.platform(), datetime.now(UTC)
     found = lifecycle.reapable(platform, None, None, now)
     assert [item.environment for item in found] == [shop.environment]
     lifecycle.reap(platform, found, None, now, nothing, Cancellation())
-    shop.is_gone()
+    assert lifecycle.reapable(platform, None, None, now) == []

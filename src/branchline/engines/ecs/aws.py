@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import botocore.exceptions
+import botocore.parsers
 from botocore.config import Config
 
 from branchline import __version__
@@ -47,6 +48,8 @@ _CREDENTIALS = (
     botocore.exceptions.UnauthorizedSSOTokenError,
     botocore.exceptions.SSOTokenLoadError,
 )
+_UNANSWERED = (botocore.exceptions.BotoCoreError, botocore.parsers.ResponseParserError)
+"""The latter where something in between answers with a page of its own."""
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"})
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
 
@@ -57,6 +60,11 @@ class AwsError(EngineError):
     def __init__(self, message: str, *, code: str = "", remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.code = code
+
+    @property
+    def denied(self) -> bool:
+        """Whether the caller may not do it."""
+        return self.code in _DENIED
 
 
 class Aws:
@@ -81,8 +89,8 @@ class Aws:
             )
         except botocore.exceptions.ProfileNotFound as error:
             raise ConfigurationError(
-                f"the AWS profile {self._settings.profile!r} doesn't exist",
-                remedy="see 'aws configure list-profiles', and correct ecs.profile in platform.toml",
+                f"the AWS profile {self._settings.profile or os.environ.get('AWS_PROFILE', '')!r} doesn't exist",
+                remedy="see 'aws configure list-profiles', and correct ecs.profile in platform.toml, or AWS_PROFILE",
             ) from error
         if not session.region_name:
             raise ConfigurationError(
@@ -207,7 +215,7 @@ def asking(what: str) -> Generator[None]:
         raise AwsError(f"{what}: {text or code}", code=code, remedy=remedy) from error
     except _CREDENTIALS as error:
         raise ConfigurationError(f"{what}: there are no AWS credentials: {error}", remedy=_LOGIN) from error
-    except botocore.exceptions.BotoCoreError as error:
+    except _UNANSWERED as error:
         raise AwsError(f"{what}: {error}", remedy="check the network and the region, and run it again") from error
 
 

@@ -17,7 +17,7 @@ import botocore.exceptions
 
 from branchline.checks import Check
 from branchline.engines.ecs import names, permissions, probe, quotas, stacks
-from branchline.engines.ecs.aws import Aws, asking
+from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base, read_base, read_shard
 from branchline.engines.ecs.parallel import all_at_once
 from branchline.engines.ecs.permissions import Caller
@@ -50,8 +50,8 @@ def run(aws: Aws, settings: PlatformSettings) -> list[Check]:
         stack = stacks.find(aws, names.base_stack(settings.platform), settings.platform)
     except BranchlineError as error:
         return [*found, Check("base", "failure", error.message, error.remedy)]
-    if stack is None:
-        raise AssertionError("it was read a moment ago")
+    if stack is None:  # it has been removed meanwhile
+        return [*found, judge_stack(names.base_stack(settings.platform), "")]
     looks: dict[str, Callable[[], list[Check]]] = {
         "permissions": lambda: permissions.check(aws, caller, base),
         "base": lambda: _stacks(aws, base, stack),
@@ -61,7 +61,7 @@ def run(aws: Aws, settings: PlatformSettings) -> list[Check]:
         "rules": lambda: quotas.balancers(aws, base, _further(base, stack)),
         "services": lambda: quotas.services(aws, base),
         "vCPUs": lambda: quotas.processors(aws, base),
-        "instances": lambda: _instances(aws, base),
+        "instances": lambda: instances(aws, base, own=_by_bootstrap(stack)),
     }
     answers = all_at_once(*(partial(_looked, name, look) for name, look in looks.items()))
     return [*found, *(check for answer in answers for check in answer)]
@@ -70,6 +70,9 @@ def run(aws: Aws, settings: PlatformSettings) -> list[Check]:
 def _looked(name: str, look: Callable[[], list[Check]]) -> list[Check]:
     try:
         return look()
+    except AwsError as error:
+        remedy = "let somebody look who may; 'permissions' says what deploys lack" if error.denied else error.remedy
+        return [Check(name, "warning", f"not checked: {error.message}", remedy)]
     except BranchlineError as error:
         return [Check(name, "warning", f"not checked: {error.message}", error.remedy)]
 
@@ -296,7 +299,8 @@ def _answers(aws: Aws, settings: PlatformSettings, base: Base) -> list[Check]:
 # The instances, where there are any of ours
 
 
-def _instances(aws: Aws, base: Base) -> list[Check]:
+def instances(aws: Aws, base: Base, *, own: bool) -> list[Check]:
+    """The instances of the platform's Auto Scaling group, where tasks run on some. `own`: `bootstrap` made it."""
     if base.on_fargate:
         return []
     name = names.capacity_stack(base.platform)
@@ -304,18 +308,24 @@ def _instances(aws: Aws, base: Base) -> list[Check]:
         groups = aws.autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
     if not groups:
         again = "run 'branchline aws bootstrap' again"
-        return [Check("instances", "failure", f"the Auto Scaling group {name} is missing", again)]
+        missing = f"the Auto Scaling group {name} is missing, so no task can start"
+        return [Check("instances", "failure", missing, again if own else "make it by the means that made the base")]
     with asking("can't list the instances of the cluster"):
         pages = aws.ecs.get_paginator("list_container_instances").paginate(
             cluster=names.cluster(base.platform), status="ACTIVE"
         )
         joined = sum(len(page["containerInstanceArns"]) for page in pages)
     started = sum(instance["LifecycleState"] == "InService" for instance in groups[0]["Instances"])
-    return [judge_instances(joined, started, int(groups[0]["MaxSize"]))]
+    least, most = int(groups[0]["MinSize"]), int(groups[0]["MaxSize"])
+    means = f"branchline aws bootstrap --instances {least}-{most * 2}" if own else "by the means that made the base"
+    return [judge_instances(joined, started, most, f"allow more: {means}")]
 
 
-def judge_instances(joined: int, started: int, most: int) -> Check:
-    """The instances that are in the cluster, of those that run, of as many as there may be."""
+def judge_instances(joined: int, started: int, most: int, remedy: str) -> Check:
+    """The instances that are in the cluster, of those that run, of as many as there may be.
+
+    That there are no more to come is a warning, since those that there are may have room.
+    """
     text = f"{joined} in the cluster, {started} running, {most} at most"
     if joined < started:
         return Check(
@@ -324,6 +334,6 @@ def judge_instances(joined: int, started: int, most: int) -> Check:
             f"{text}; an instance joins within two minutes of its start",
             "if it stays so, see /var/log/ecs/ecs-agent.log on the instance; does its subnet lead to the internet?",
         )
-    if started >= most * 0.8:
-        return Check("instances", "warning", text, f"allow more: branchline aws bootstrap --instances 0-{most * 2}")
+    if started >= most * quotas.NEARLY:
+        return Check("instances", "warning", text, remedy)
     return Check("instances", "ok", text)

@@ -11,6 +11,7 @@ from branchline.cancellation import Cancellation
 from branchline.engines.ecs import inventory, names, routing, services, specs, tags
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base
+from branchline.engines.ecs.inventory import Previous
 from branchline.engines.ecs.parallel import all_at_once
 from branchline.engines.ecs.routing import Route
 from branchline.engines.ecs.services import Service
@@ -47,6 +48,7 @@ class Plan:
 def create(
     aws: Aws,
     plan: Plan,
+    before: Service | None,
     look: bool,
     registered: Callable[[str], None],
     cancellation: Cancellation,
@@ -54,6 +56,7 @@ def create(
 ) -> Service:
     """Makes the environment's log group, route and service. What is there already is taken, if it is ours.
 
+    `before` is the service, where a killed deploy or destroy left one, maybe without the rest.
     `registered` is told the task definition as soon as there is one.
     """
     arn = ""
@@ -69,6 +72,8 @@ def create(
         lambda: route.append(routing.make(aws, plan.push, plan.base, plan.host, plan.port, look=look)),
         register,
     )
+    if before is not None:
+        return update(aws, plan, before, registered, arn, route[0])
     values = specs.service_values(plan.values, specs.revision(arn), None, route[0].rule, route[0].record)
     request = specs.service(plan.push, arn, route[0].target_group, plan.port, plan.base, values)
     name, told = names.service(plan.environment), False
@@ -106,13 +111,21 @@ def update(
     health = plan.values[labels.HEALTH], plan.values[labels.GRACE]
     if health != (before.values.get(labels.HEALTH), before.values.get(labels.GRACE)):
         routing.update(aws, plan.push, before.target_group)
-    left = None if arn == before.task_definition else inventory.previous_of(before.values, before.revision)
     rule = route.rule if route else before.rule
     record = route.record if route else before.values.get(labels.RECORD, "")
-    values = specs.service_values(plan.values, specs.revision(arn), left, rule, record)
+    values = specs.service_values(plan.values, specs.revision(arn), _known_to_serve(before, arn), rule, record)
     coming = replace(before, task_definition=arn, port=plan.port, values=values, desired=1, running=1)
     switch(aws, plan.base, before, coming)
     return coming
+
+
+def _known_to_serve(before: Service, coming: str) -> Previous | None:
+    """The release that served before the coming one, and can be gone back to; None where that is the first."""
+    if before.task_definition == coming:
+        return None
+    if before.described:
+        return inventory.previous_of(before.values, before.revision)
+    return inventory.previous(before.values)
 
 
 def switch(aws: Aws, base: Base, now: Service, coming: Service) -> None:

@@ -103,10 +103,16 @@ class EcsEngine:
         return inventory.serving(environment, service, values, None, self.base.scheme)
 
     def _values(self, service: Service) -> dict[str, str]:
-        """The serving release's record: the service's own copy where that is up to date."""
+        """The serving release's record: the service's own copy where that is up to date.
+
+        Otherwise whoever was to bring it up to date was killed, and what it tells of is what served before.
+        """
         if service.described:
             return service.values
-        return {**service.values, **self._read_task_definition(service.task_definition)[0]}
+        values = {**service.values, **self._read_task_definition(service.task_definition)[0]}
+        if tagged := service.values.get(labels.TASK):
+            values[labels.PREVIOUS] = str(inventory.previous_of(service.values, int(tagged)))
+        return values
 
     def _read_task_definition(self, arn: str) -> tuple[dict[str, str], int]:
         """A task definition's record, and its container's port."""
@@ -134,7 +140,7 @@ class EcsEngine:
         """See `ports.Engine.serving`."""
         attempt = self._attempts[push.environment]
         service = attempt.before
-        if service is None or attempt.look or not (service.described and service.desired and service.running):
+        if service is None or not (service.described and service.desired and service.running):
             return None
         host, values = specs.host(push, self.base, self._settings), service.values
         wanted = {labels.IMAGE: image, labels.CONFIGURATION: specs.configuration(push, image, host)}
@@ -164,11 +170,15 @@ class EcsEngine:
         plan = deployment.Plan(push, coming, self.base, host, port, image, values)
         retried, attempt.began = self._aws.retried.total(), True
         with phase(environment, Phase.START, publish):
-            if before is None:
-                service = deployment.create(self._aws, plan, attempt.look, attempt.registered, cancellation, publish)
-            else:
-                service = deployment.update(self._aws, plan, before, attempt.registered)
-        attempt.look = attempt.look or self._aws.retried.total() > retried
+            try:
+                if before is None or attempt.look:
+                    service = deployment.create(
+                        self._aws, plan, before, attempt.look, attempt.registered, cancellation, publish
+                    )
+                else:
+                    service = deployment.update(self._aws, plan, before, attempt.registered)
+            finally:
+                attempt.look = attempt.look or self._aws.retried.total() > retried
         cancellation.check()
         self._await(environment, service, cancellation, publish)
         if before is not None:
@@ -182,6 +192,9 @@ class EcsEngine:
         The definition and image of the release that served just before are kept, for a rollback.
         """
         attempt = self._attempts.pop(environment, None)
+        record = self._lease.record(environment)
+        if attempt is None and record is not None and record.unclean:  # nothing was made now, but before
+            self.sweep(environment)
         self._lease.note_success(environment)
         if attempt is None or attempt.serves is None:
             return
@@ -229,6 +242,9 @@ class EcsEngine:
         if attempt.task_definition:
             deployment.switch(self._aws, self.base, replace(before, port=attempt.port), before)
             removal.remove_revisions(self._aws, [attempt.task_definition])
+        if attempt.look and attempt.began:
+            self._tidy(environment, replace(before, values=self._values(before)), None, look=True)
+            return
         kept = {inventory.image_tag(before.values), *((attempt.stale.image,) if attempt.stale else ())}
         self._images.remove_tags(environment, [tag for tag in self._images.uploaded(environment) if tag not in kept])
 
@@ -246,7 +262,14 @@ class EcsEngine:
 
     def rollback(self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish) -> Environment:
         """See `ports.Engine.rollback`."""
-        service = self._serving(environment)
+        service = self._existing(environment)
+        before = inventory.previous(service.values)
+        if not service.described and before is not None and before.revision == service.revision:
+            # A rollback was killed. It is gone on with, from the release that the tags still tell of.
+            tagged, port = int(service.values[labels.TASK]), int(service.values[labels.PORT])
+            arn = removal.sibling(service.task_definition, tagged)
+            service = replace(service, task_definition=arn, port=port)
+        service = replace(service, values=self._values(service))
         before = inventory.previous(service.values)
         if before is None:
             raise NotFoundError(
@@ -288,6 +311,10 @@ class EcsEngine:
         self._await(environment, service, cancellation, publish)
 
     def _serving(self, environment: EnvironmentId) -> Service:
+        service = self._existing(environment)
+        return replace(service, values=self._values(service))
+
+    def _existing(self, environment: EnvironmentId) -> Service:
         service = services.find(self._aws, environment)
         if service is None:
             record = self._lease.record(environment)
@@ -299,7 +326,7 @@ class EcsEngine:
             raise NotFoundError(
                 f"{environment.branch} of {environment.project} has no environment", remedy="see 'branchline list'"
             )
-        return replace(service, values=self._values(service))
+        return service
 
     def _await(
         self, environment: EnvironmentId, service: Service, cancellation: Cancellation, publish: Publish
@@ -339,8 +366,8 @@ class EcsEngine:
     def sweep(self, environment: EnvironmentId) -> list[str]:
         """See `ports.Engine.sweep`."""
         service = services.find(self._aws, environment)
-        if service is None:
-            return self.destroy(environment)
+        if service is None or not routing.remains(self._aws, environment, self.base).rules:
+            return self.destroy(environment)  # a killed destroy has begun with its route
         described = replace(service, values=self._values(service))
         removed = leftovers.sweep(self._aws, self.base, self._images, environment, described)
         self._lease.note_clean(environment)

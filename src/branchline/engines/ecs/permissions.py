@@ -9,6 +9,7 @@ https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,13 +19,14 @@ from branchline.checks import Check
 from branchline.engines.ecs import names
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base
-from branchline.engines.ecs.parallel import all_at_once
 from branchline.environment import EnvironmentId
 
 if TYPE_CHECKING:
     from types_boto3_iam.type_defs import ContextEntryTypeDef
 
 _SHOWN = 8
+_AT_ONCE = 5
+"""Questions; IAM has one rate for the whole account."""
 _POLICY = "deploy/iam/ci-policy.json; docs/how-to/aws-ci.md shows how"
 
 
@@ -71,7 +73,8 @@ def check(aws: Aws, caller: Caller, base: Base) -> list[Check]:
     try:
         principal = _principal(aws, caller)
         questions = tuple(wanted(caller, base))
-        answers = all_at_once(*(partial(_denied, aws, principal, each) for each in questions))
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            answers = list(pool.map(partial(_denied, aws, principal), questions))
     except AwsError as error:
         return [
             Check(

@@ -23,7 +23,7 @@ from branchline.engines.ecs.parallel import all_at_once
 if TYPE_CHECKING:
     from types_boto3_ecs.type_defs import TaskTypeDef
 
-_NEARLY = 0.8
+NEARLY = 0.8
 """The part of a quota from which on there is a warning."""
 _DESCRIBED_AT_ONCE = 100
 _UNITS = 1024
@@ -86,7 +86,7 @@ def limit(aws: Aws, quota: Quota) -> Limit:
 def judge(name: str, what: str, used: float, limit: Limit, remedy: str) -> Check:
     """What is used, such as `5 services`, against how much there may be."""
     result: Result = "ok"
-    if used >= limit.value * _NEARLY:
+    if used >= limit.value * NEARLY:
         result = "failure" if used >= limit.value else "warning"
     unknown = "" if limit.known else " (AWS's default; Service Quotas doesn't say what this account has)"
     return Check(name, result, f"{what} of {limit.value:g}{unknown}", "" if result == "ok" else remedy)
@@ -116,15 +116,14 @@ def _full(checks: Iterable[Check]) -> bool:
 
 def _shard(aws: Aws, base: Base, shard: int, rules: Limit, groups: Limit, further: str) -> list[Check]:
     balancer = read_shard(aws, base, shard)
-    ruled = sum(not rule.get("IsDefault") for rule in routing.rules(aws, balancer.listener))
-    with asking(f"can't list the target groups of {balancer.name}"):
-        pages = aws.elb.get_paginator("describe_target_groups").paginate(LoadBalancerArn=balancer.arn)
-        grouped = sum(len(page["TargetGroups"]) for page in pages)
+    found = [rule for rule in routing.rules(aws, balancer.listener) if not rule.get("IsDefault")]
+    # A load balancer has no other target groups: its listener for plain HTTP only redirects, where there are two.
+    targets = {arn for rule in found for action in rule.get("Actions", []) if (arn := action.get("TargetGroupArn"))}
     # With as many rules as target groups, more rules would be of no use.
     remedy = f"{RULES.raising}; or {further}" if rules.value < groups.value else further
     return [
-        judge("rules", f"{balancer.name} has {ruled}", ruled, rules, remedy),
-        judge("target groups", f"{balancer.name} has {grouped}", grouped, groups, further),
+        judge("rules", f"{balancer.name} has {len(found)}", len(found), rules, remedy),
+        judge("target groups", f"{balancer.name} has {len(targets)}", len(targets), groups, further),
     ]
 
 

@@ -85,7 +85,8 @@ def revisions_of(aws: Aws, environment: EnvironmentId) -> list[str]:
                 familyPrefix=names.family(environment), status=status
             )
             found += [arn for page in pages for arn in page["taskDefinitionArns"]]
-    return found
+    # The parameter is called a prefix, and documented to be the whole name. What is found here is deleted.
+    return [arn for arn in found if arn.split("/")[-1].partition(":")[0] == names.family(environment)]
 
 
 def remove_revisions(aws: Aws, revisions: Iterable[str]) -> list[str]:
