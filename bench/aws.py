@@ -1,4 +1,4 @@
-"""Deploys to Amazon ECS, as MiniStack has it on this machine, against other ways to the same; and the calls they take."""
+"""Deploys to Amazon ECS, as MiniStack has it on this machine, against other ways to the same; and how many calls."""
 
 from __future__ import annotations
 

@@ -1,13 +1,14 @@
 """`python aws_observed.py FILE COMMAND...`: runs `branchline COMMAND...`, and writes what it asked of AWS as JSON.
 
-`calls`: how many calls, retries not counted. `waiting`: how many of them were made while it waited for a release to
-serve, and how many in other threads meanwhile, which are signs of life: their number depends on the time that takes.
+`calls`: how many calls it made, retries not counted. `waiting`: those that it made while it waited for a release to
+serve; how many they are depends on how long that takes. Signs of life, which go on beside it, are in neither.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +19,37 @@ def main() -> None:
     from branchline.engines.ecs import rollout
     from branchline.engines.ecs.aws import Aws
 
+    begin, count, wait = Aws.__init__, Aws._count, rollout.wait
     made: list[Aws] = []
-    waiting = 0
-    begin, wait = Aws.__init__, rollout.wait
+    signs = waiting = 0
 
     def remember(self: Aws, *arguments: Any, **options: Any) -> None:
         begin(self, *arguments, **options)
         made.append(self)
 
-    def watch(aws: Aws, *arguments: Any, **options: Any) -> None:
-        nonlocal waiting
-        before = aws.calls.total()
-        try:
-            wait(aws, *arguments, **options)
-        finally:
-            waiting += aws.calls.total() - before
+    def counted(self: Aws, *arguments: Any, **options: Any) -> None:
+        nonlocal signs
+        signs += threading.current_thread().name == "lease"
+        count(self, *arguments, **options)
 
-    Aws.__init__ = remember
-    rollout.wait = watch
+    def calls() -> int:
+        return sum(aws.calls.total() for aws in made) - signs
+
+    def watch(*arguments: Any, **options: Any) -> None:
+        nonlocal waiting
+        before = calls()
+        try:
+            wait(*arguments, **options)
+        finally:
+            waiting += calls() - before
+
+    Aws.__init__, Aws._count, rollout.wait = remember, counted, watch
     from branchline.cli.main import main as branchline
 
     try:
         branchline()
     finally:
-        calls = sum(aws.calls.total() for aws in made)
-        operations = {name: count for aws in made for name, count in aws.calls.items()}
-        file.write_text(json.dumps({"calls": calls, "waiting": waiting, "operations": operations}))
+        file.write_text(json.dumps({"calls": calls() - waiting, "waiting": waiting}))
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def _take(here: AwsSandbox, into: _Taken, arguments: tuple[str, ...], env: dict[
     observed: dict[str, Any] = json.loads(file.read_text())
     into.seconds.append(done.seconds)
     into.waiting.append(observed["waiting"])
-    into.calls.append(observed["calls"] - observed["waiting"])
+    into.calls.append(observed["calls"])
 
 
 def _tell(taken: dict[tuple[str, int], _Taken]) -> None:

@@ -233,7 +233,10 @@ class Engine(Protocol):
         ...
 
     def execute(self, environment: EnvironmentId, command: Sequence[str], *, terminal: bool) -> int:
-        """Runs a command in the serving release, on this process's standard streams; returns its exit code."""
+        """Runs a command in the serving release, on this process's standard streams; returns its exit code.
+
+        ECS doesn't tell a command's exit code: there, it is the session's.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import docker
 import httpx
@@ -19,12 +20,16 @@ import pytest
 from branchline.engines.ecs.aws import Aws
 from branchline.engines.ecs.base import Base
 from branchline.settings.platform import Ecs
+from tests.aws.app import app
 from tests.aws.base import make_base
 from tests.conftest import RUN_VARIABLE, Run
 from tests.driver import Branchline, free_port
 from tests.leftovers import remove_image
 from tests.repositories import Repo
 from tests.waiting import eventually
+
+if TYPE_CHECKING:
+    from tests.aws.shop import Shop
 
 REGION = "us-east-1"
 
@@ -197,3 +202,23 @@ def branchline(
         made("destroy", "--all", "--yes", cwd=state)
         shutil.rmtree(state)
         remove_images(engine, ministack, f"branchline.{base.platform}/")
+
+
+@pytest.fixture
+def shop(
+    ministack: MiniStack,
+    aws: Aws,
+    engine: docker.DockerClient,
+    tiny_base: str,
+    repository: Callable[..., Repo],
+    ecs_platform: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Shop]:
+    """An application whose release answers '1', on a platform behind a proxy. In the end nothing of it is left."""
+    from tests.aws.shop import open_shop  # which needs this module
+
+    repo = repository(app(tiny_base, "1"))
+    with open_shop(ministack, repo, ecs_platform, tmp_path / "state", monkeypatch) as made:
+        yield made
+    remove_images(engine, ministack, f"branchline.{ecs_platform}/")

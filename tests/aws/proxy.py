@@ -53,15 +53,16 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Afterwards:
-    """The call takes effect. Then this is done, and only then is the answer given, unless it gets lost."""
+class Effect:
+    """The call takes effect: what happens before and after that, and whether the answer arrives."""
 
-    do: Callable[[], object] = lambda: None
+    before: Callable[[], object] = lambda: None
+    after: Callable[[], object] = lambda: None
     lost: bool = False
 
 
-Fault = Refusal | Afterwards
-LOST = Afterwards(lost=True)
+Fault = Refusal | Effect
+LOST = Effect(lost=True)
 
 
 def throttled(call: Call) -> Fault:
@@ -113,7 +114,7 @@ class Proxy:
     fault: Callable[[Call], Fault | None] = lambda _: None
     calls: list[Call] = field(default_factory=list)
     """All that were made since the fault was set."""
-    _under_way: int = 0
+    _under_way: list[Call] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def let(self, fault: Callable[[Call], Fault | None]) -> None:
@@ -124,18 +125,23 @@ class Proxy:
     def begin(self, call: Call) -> Fault | None:
         """Counts a call in, and decides what becomes of it."""
         with self._lock:
-            self._under_way += 1
+            self._under_way.append(call)
             self.calls.append(call)
             return self.fault(call)
 
-    def end(self) -> None:
+    def end(self, call: Call) -> None:
         """Counts it out."""
         with self._lock:
-            self._under_way -= 1
+            self._under_way.remove(call)
 
     def settle(self) -> None:
         """Returns once nothing is under way: what a killed process asked for may still take effect."""
-        eventually(lambda: self._under_way == 0, "all calls have come to their end", timeout=30)
+
+        def settled() -> bool:
+            assert self._under_way == []
+            return True
+
+        eventually(settled, "all calls have come to their end", timeout=30)
 
 
 class _Server(ThreadingHTTPServer):
@@ -158,11 +164,12 @@ def in_front_of(upstream: str) -> Iterator[Proxy]:
 
         def _pass(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"] or 0))
-            fault = proxy.begin(call_of(self.command, self.path, self.headers, body))
+            call = call_of(self.command, self.path, self.headers, body)
+            fault = proxy.begin(call)
             try:
                 self._serve(body, fault)
             finally:
-                proxy.end()
+                proxy.end(call)
 
         do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = _pass  # noqa: N815 - the names that the base class looks for
 
@@ -170,13 +177,14 @@ def in_front_of(upstream: str) -> Iterator[Proxy]:
             if isinstance(fault, Refusal):
                 self._answer(fault.status, [("Content-Type", "application/x-amz-json-1.1")], fault.body)
                 return
+            effect = fault or Effect()
+            effect.before()
             status, headers, answer = self._ask(body)
-            if fault is not None:
-                fault.do()
-                if fault.lost:
-                    self.close_connection = True
-                    return
-            self._answer(status, headers, answer)
+            effect.after()
+            if effect.lost:
+                self.close_connection = True
+            else:
+                self._answer(status, headers, answer)
 
         def _ask(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
             connection = http.client.HTTPConnection(urlsplit(upstream).netloc, timeout=60)

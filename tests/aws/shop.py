@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import docker
 import httpx
 import pytest
 
@@ -23,7 +22,7 @@ from branchline.ports import Platform, Push
 from branchline.settings.platform import Ecs
 from tests.aws import proxy, sweep
 from tests.aws.base import make_base
-from tests.aws.conftest import MiniStack, remove_images
+from tests.aws.conftest import MiniStack
 from tests.aws.direct import platform_of, push_of
 from tests.aws.proxy import Proxy
 from tests.repositories import Repo
@@ -135,13 +134,12 @@ def _let_the_emulator_use_https(aws: Aws, base: Base) -> None:
 @contextmanager
 def open_shop(
     ministack: MiniStack,
-    engine: docker.DockerClient,
     repo: Repo,
     platform: str,
     state: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Shop]:
-    """Makes the platform's base; in the end nothing is left, whatever became of the test."""
+    """Makes the platform's base. In the end the application is destroyed, whatever became of the test."""
     with proxy.in_front_of(ministack.url) as made:
         monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
         aws = Aws(Ecs())
@@ -157,4 +155,3 @@ def open_shop(
             made.settle()
             shop.hours_pass()
             shop.destroy()
-            remove_images(engine, ministack, f"branchline.{platform}/")

@@ -6,7 +6,7 @@ import pytest
 
 from branchline.engines.ecs import names, routing
 from branchline.engines.ecs.aws import Aws
-from branchline.engines.ecs.base import Base
+from branchline.engines.ecs.base import Base, read_shard
 from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError
 from branchline.ports import Push
@@ -85,10 +85,10 @@ def test_a_full_load_balancer_is_passed_over_and_the_last_one_says_what_to_do(
     def refuse(params: dict[str, str], **_: object) -> None:
         from botocore.exceptions import ClientError
 
-        listeners = {number: routing.read_shard(aws_account, base, number).listener for number in full}
+        listeners = {number: read_shard(aws_account, base, number).listener for number in full}
         if params["ListenerArn"] in listeners.values():
-            said = {"Code": "TooManyUniqueTargetGroupsPerLoadBalancer", "Message": "You've reached the limit"}
-            raise ClientError({"Error": said}, "CreateRule")
+            code = "TooManyUniqueTargetGroupsPerLoadBalancer"
+            raise ClientError({"Error": {"Code": code, "Message": "You've reached the limit"}}, "CreateRule")
 
     aws_account.elb.meta.events.register("provide-client-params.elastic-load-balancing-v2.CreateRule", refuse)
     route = make(aws_account, base, "one")

@@ -6,41 +6,19 @@ a thing, which the emulator accepts more often than AWS does, one is left.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
-import docker
 import pytest
 
 from tests.aws import proxy
-from tests.aws.app import app
-from tests.aws.conftest import MiniStack
 from tests.aws.proxy import Call, Fault
-from tests.aws.shop import KEPT, SERVING, Shop, open_shop
-from tests.repositories import Repo
+from tests.aws.shop import KEPT, SERVING, Shop
 
 FAULTS: dict[str, Callable[[Call], Fault]] = {
     "throttled": proxy.throttled,
     "failed": proxy.failed,
     "lost": lambda _: proxy.LOST,
 }
-
-
-@pytest.fixture
-def shop(
-    ministack: MiniStack,
-    aws: object,
-    engine: docker.DockerClient,
-    tiny_base: str,
-    repository: Callable[..., Repo],
-    ecs_platform: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Shop]:
-    with open_shop(
-        ministack, engine, repository(app(tiny_base, "1")), ecs_platform, tmp_path / "state", monkeypatch
-    ) as made:
-        yield made
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from branchline.errors import ConfigurationError
 from branchline.image import Image
 from branchline.ports import Push
 from branchline.settings.application import Application, Deploy, Health, Task
-from branchline.settings.platform import PlatformSettings
+from branchline.settings.platform import Ceilings, PlatformSettings
 
 IMAGE = Image("sha256:1", ("8000/tcp",), {}, "arm64")
 BASE = Base(
@@ -154,6 +154,14 @@ def test_what_a_release_is_started_with_decides_whether_it_is_the_same() -> None
         specs.configuration(push(secrets={"TOKEN": "ssm:x"}), "image", "host"),
     ):
         assert other != plain
+
+
+def test_a_task_can_not_be_larger_than_the_operator_allows() -> None:
+    large = push(ecs=Task(cpu=8192, memory=16_384))
+    with pytest.raises(ConfigurationError) as caught:
+        specs.check(large, BASE, PlatformSettings())
+    assert "above the ceiling of 4 processors (1024 units each) and 4g" in caught.value.message
+    specs.check(large, BASE, PlatformSettings(limits=Ceilings(memory="16g", cpus=8)))
 
 
 @pytest.mark.parametrize(("cpu", "memory"), [(256, 512), (256, 2048), (1024, 8192), (4096, 30720), (16384, 122880)])

@@ -91,7 +91,7 @@ class Health(Struct, frozen=True, forbid_unknown_fields=True):
         | None,
         Meta(
             description="Path that must answer 2xx or 3xx."
-            " Unset: the image's HEALTHCHECK if there is one, otherwise '/'.",
+            " Unset: the image's HEALTHCHECK if there is one, otherwise '/'; on ECS always '/'.",
             examples=["/health"],
         ),
     ] = None

@@ -172,7 +172,7 @@ class PlatformSettings(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     parallel: Annotated[
-        int, Meta(ge=1, le=256, description="How many deploys may build and start at the same time.")
+        int, Meta(ge=1, le=256, description="On one machine, how many deploys may build and start at the same time.")
     ] = 4
     lifetime: Annotated[
         float,

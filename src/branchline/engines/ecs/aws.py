@@ -211,7 +211,7 @@ def asking(what: str) -> Generator[None]:
             raise ConfigurationError(f"{what}: AWS doesn't take the credentials: {text}", remedy=_LOGIN) from error
         remedy = ""
         if code in _DENIED:
-            remedy = "docs/how-to/aws.md lists the permissions; 'branchline aws doctor' says which are missing"
+            remedy = "docs/how-to/aws-ci.md lists the permissions; 'branchline aws doctor' says which are missing"
         raise AwsError(f"{what}: {text or code}", code=code, remedy=remedy) from error
     except _CREDENTIALS as error:
         raise ConfigurationError(f"{what}: there are no AWS credentials: {error}", remedy=_LOGIN) from error

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from branchline import labels
 from branchline.cancellation import Cancellation
-from branchline.engines.ecs import inventory, names, routing, services, specs, tags
+from branchline.engines.ecs import inventory, log_groups, names, routing, services, specs, tags
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base
 from branchline.engines.ecs.inventory import Previous
-from branchline.engines.ecs.parallel import all_at_once
+from branchline.engines.ecs.parallel import all_at_once, uninterrupted
 from branchline.engines.ecs.routing import Route
 from branchline.engines.ecs.services import Service
 from branchline.environment import EnvironmentId, Release
@@ -63,12 +63,11 @@ def create(
 
     def register() -> None:
         nonlocal arn
-        arn = _register(aws, plan)
-        registered(arn)
+        arn = _register(aws, plan, registered)
 
     route: list[Route] = []
     all_at_once(
-        lambda: _make_log_group(aws, plan),
+        lambda: log_groups.make(aws, plan.environment, plan.base.log_retention, plan.base.execution_role),
         lambda: route.append(routing.make(aws, plan.push, plan.base, plan.host, plan.port, look=look)),
         register,
     )
@@ -80,7 +79,7 @@ def create(
     while True:
         try:
             with asking(f"can't create the service {name}"):
-                return services.read(aws.ecs.create_service(**request)["service"])
+                return services.read(uninterrupted(lambda: aws.ecs.create_service(**request))["service"])
         except AwsError as error:
             present = services.find(aws, plan.environment)
             if present is not None:  # the answer to an earlier attempt was lost
@@ -106,8 +105,7 @@ def update(
     Returns the service as its tags are to be once the release serves; they still tell of the one before.
     """
     if not arn:
-        arn = _register(aws, plan)
-        registered(arn)
+        arn = uninterrupted(lambda: _register(aws, plan, registered))
     health = plan.values[labels.HEALTH], plan.values[labels.GRACE]
     if health != (before.values.get(labels.HEALTH), before.values.get(labels.GRACE)):
         routing.update(aws, plan.push, before.target_group)
@@ -140,13 +138,15 @@ def switch(aws: Aws, base: Base, now: Service, coming: Service) -> None:
         changes["capacityProviderStrategy"] = wanted
         changes["forceNewDeployment"] = True
     with asking(f"can't update the service {now.name}"):
-        aws.ecs.update_service(
-            cluster=names.cluster(base.platform),
-            service=now.name,
-            taskDefinition=coming.task_definition,
-            desiredCount=coming.desired,
-            healthCheckGracePeriodSeconds=math.ceil(inventory.health(coming.values).timeout),
-            **changes,
+        uninterrupted(
+            lambda: aws.ecs.update_service(
+                cluster=names.cluster(base.platform),
+                service=now.name,
+                taskDefinition=coming.task_definition,
+                desiredCount=coming.desired,
+                healthCheckGracePeriodSeconds=math.ceil(inventory.health(coming.values).timeout),
+                **changes,
+            )
         )
 
 
@@ -178,7 +178,7 @@ def tag(aws: Aws, service: Service, values: dict[str, str]) -> None:
         aws.ecs.tag_resource(resourceArn=service.arn, tags=tags.ecs_tags(values))
 
 
-def _register(aws: Aws, plan: Plan) -> str:
+def _register(aws: Aws, plan: Plan, registered: Callable[[str], None]) -> str:
     request = specs.task_definition(
         plan.push, plan.release, plan.image, plan.host, plan.port, plan.base, aws.region, plan.values
     )
@@ -186,16 +186,5 @@ def _register(aws: Aws, plan: Plan) -> str:
         arn = aws.ecs.register_task_definition(**request)["taskDefinition"].get("taskDefinitionArn")
     if not arn:
         raise EngineError("ECS registered a task definition and didn't say which", remedy="run it again")
+    registered(arn)
     return arn
-
-
-def _make_log_group(aws: Aws, plan: Plan) -> None:
-    name = names.log_group(plan.environment)
-    try:
-        with asking(f"can't create the log group {name}"):
-            aws.logs.create_log_group(logGroupName=name, tags=tags.encode(specs.owner(plan.environment)))
-    except AwsError as error:
-        if error.code != "ResourceAlreadyExistsException":
-            raise
-    with asking(f"can't set the retention of the log group {name}"):
-        aws.logs.put_retention_policy(logGroupName=name, retentionInDays=plan.base.log_retention)

@@ -31,6 +31,7 @@ from branchline.engines.ecs.base import Base, read_base
 from branchline.engines.ecs.images import EcsImages
 from branchline.engines.ecs.inventory import Previous
 from branchline.engines.ecs.lease import DynamoLease
+from branchline.engines.ecs.parallel import uninterrupted
 from branchline.engines.ecs.services import Service
 from branchline.environment import Environment, EnvironmentId, Release
 from branchline.errors import NotFoundError
@@ -126,7 +127,7 @@ class EcsEngine:
 
     def begin(self, push: Push) -> Release:
         """See `ports.Engine.begin`. What others see of it is the lease."""
-        specs.check(push, self.base)
+        specs.check(push, self.base, self._settings)
         environment = push.environment
         record = self._lease.record(environment)
         service = self._found.pop(environment, None)
@@ -181,9 +182,13 @@ class EcsEngine:
                 attempt.look = attempt.look or self._aws.retried.total() > retried
         cancellation.check()
         self._await(environment, service, cancellation, publish)
-        if before is not None:
-            deployment.tag(self._aws, service, service.values)
-        attempt.serves = service
+
+        def settle() -> None:
+            if before is not None:
+                deployment.tag(self._aws, service, service.values)
+            attempt.serves = service
+
+        uninterrupted(settle)
         return self._as_environment(environment, service, service.values)
 
     def retire(self, environment: EnvironmentId, cancellation: Cancellation) -> None:  # noqa: ARG002 - the protocol's
@@ -225,6 +230,9 @@ class EcsEngine:
         attempt = self._attempts.pop(environment, None)
         if attempt is None or not self._lease.holds(environment):
             return  # whoever has the turn now finds what is left of this one
+        if attempt.serves is not None:  # what it has taken the place of is left to the next one
+            self._lease.note_unclean(environment)
+            return
         try:
             self._undo(environment, attempt)
         except BaseException:
@@ -294,7 +302,7 @@ class EcsEngine:
         except BaseException:
             deployment.switch(self._aws, self.base, back, service)
             raise
-        deployment.tag(self._aws, back, back.values)
+        uninterrupted(lambda: deployment.tag(self._aws, back, back.values))
         return self._as_environment(environment, back, back.values)
 
     def sleep(self, environment: EnvironmentId) -> None:
@@ -355,7 +363,11 @@ class EcsEngine:
         """See `ports.Engine.destroy`."""
         record = self._lease.record(environment)
         look = record is not None and (record.unclean or record.failed is not None)
-        removed = removal.destroy(self._aws, environment, self._images, lambda: self.base, look=look)
+        try:
+            removed = removal.destroy(self._aws, environment, self._images, lambda: self.base, look=look)
+        except BaseException:
+            self._lease.note_unclean(environment)
+            raise
         self._lease.forget(environment)
         return removed
 

@@ -121,7 +121,7 @@ def serving(
         created=created(values),
         expires=_moment(expires) if expires else None,
         release=release(environment_id, values),
-        previous=_previous_release(environment_id, before) if before else None,
+        previous=_previous_release(environment_id, before, values.get(labels.IMAGE, "")) if before else None,
         pending=record.deploying if record else None,
         failed=record.failed if record else None,
         reason=reason,
@@ -129,9 +129,11 @@ def serving(
     )
 
 
-def _previous_release(environment_id: EnvironmentId, before: Previous) -> Release:
+def _previous_release(environment_id: EnvironmentId, before: Previous, serving: str) -> Release:
+    """`serving` is the image that serves now: the one before is in the same repository."""
     commit = before.image.removeprefix(f"{environment_id.slug}.").partition(".")[0]
-    return Release(environment_id, before.number, commit, before.created, before.image)
+    image = f"{serving.rpartition(':')[0]}:{before.image}"
+    return Release(environment_id, before.number, commit, before.created, image)
 
 
 def _state(service: Service) -> tuple[State, str]:

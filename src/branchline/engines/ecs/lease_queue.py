@@ -7,6 +7,7 @@ import time
 from branchline.cancellation import Cancellation
 from branchline.engines.ecs.lease_records import Beats, Claim, Item, may_take, since_boot
 from branchline.engines.ecs.lease_table import Answer, LeaseTable
+from branchline.engines.ecs.parallel import uninterrupted
 from branchline.environment import EnvironmentId
 from branchline.errors import EngineError
 from branchline.events import Publish, Waiting
@@ -63,7 +64,7 @@ class Waiter:
             LeaseLostError: others took this process for dead while it waited.
         """
         sent = since_boot()
-        answer = self._table.claim(self._environment, self._claim)
+        answer = uninterrupted(lambda: self._table.claim(self._environment, self._claim))
         # A call whose answer was lost is sent again, and then finds that the turn is taken: by itself.
         while not (answer.done or (answer.item.holder is not None and answer.item.holder.id == self._claim.id)):
             sent = since_boot()
@@ -85,7 +86,9 @@ class Waiter:
         if not (isinstance(self._change, Push) and self._gives_way(self._change, item, now)):
             dead = [other for other in item.claims if self._beats.dead(other, now)]
             if may_take(self._claim, item, dead):
-                return self._table.take(self._environment, self._claim, item, dead, is_new=not present)
+                return uninterrupted(
+                    lambda: self._table.take(self._environment, self._claim, item, dead, is_new=not present)
+                )
             if not present and not isinstance(self._change, Adjustment):
                 return Answer(False, self._table.enter(self._environment, self._claim, item))
         self._tell()

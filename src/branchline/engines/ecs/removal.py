@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from branchline import labels
-from branchline.engines.ecs import inventory, names, routing, services
+from branchline.engines.ecs import inventory, log_groups, names, routing, services, tags
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base
 from branchline.engines.ecs.images import EcsImages
@@ -34,10 +34,10 @@ def destroy(
     service = services.find(aws, environment)
     if service is None or look or not service.described:
         return _search_and_destroy(aws, environment, images, base(), service)
-    tags = [inventory.image_tag(service.values)]
+    image_tags = [inventory.image_tag(service.values)]
     revisions = [service.task_definition]
     if before := inventory.previous(service.values):
-        tags.append(before.image)
+        image_tags.append(before.image)
         revisions.append(sibling(service.task_definition, before.revision))
     removed: list[str] = []
     if service.rule:
@@ -45,8 +45,8 @@ def destroy(
     removed += _record(aws, service.values)
     parts = all_at_once(
         lambda: _service(aws, environment),
-        lambda: _log_group(aws, environment),
-        lambda: images.remove_tags(environment, [tag for tag in tags if tag]),
+        lambda: log_groups.remove(aws, environment, service.arn),
+        lambda: images.remove_tags(environment, [tag for tag in image_tags if tag]),
     )
     removed += [line for part in parts for line in part]
     removed += remove_revisions(aws, revisions)
@@ -67,7 +67,7 @@ def _search_and_destroy(
     removed += _record(aws, {labels.RECORD: record, labels.HOST: host})
     if service is not None:
         removed += _service(aws, environment)
-    removed += _log_group(aws, environment)
+    removed += log_groups.remove(aws, environment, base.execution_role)
     removed += images.remove(environment, keep=())
     removed += remove_revisions(aws, revisions_of(aws, environment))
     if found.target_group:
@@ -76,7 +76,10 @@ def _search_and_destroy(
 
 
 def revisions_of(aws: Aws, environment: EnvironmentId) -> list[str]:
-    """The ARNs of the environment's task definitions, also of those that were deregistered but not deleted."""
+    """The ARNs of the environment's task definitions, also of those that were deregistered but not deleted.
+
+    Those in its family that lack our tags are others'.
+    """
     statuses: tuple[TaskDefinitionStatusType, ...] = ("ACTIVE", "INACTIVE")
     found: list[str] = []
     for status in statuses:
@@ -86,7 +89,14 @@ def revisions_of(aws: Aws, environment: EnvironmentId) -> list[str]:
             )
             found += [arn for page in pages for arn in page["taskDefinitionArns"]]
     # The parameter is called a prefix, and documented to be the whole name. What is found here is deleted.
-    return [arn for arn in found if arn.split("/")[-1].partition(":")[0] == names.family(environment)]
+    family = [arn for arn in found if arn.split("/")[-1].partition(":")[0] == names.family(environment)]
+    return [arn for arn in family if _is_ours(aws, environment, arn)]
+
+
+def _is_ours(aws: Aws, environment: EnvironmentId, revision: str) -> bool:
+    with asking(f"can't read the task definition {revision}"):
+        raw = aws.ecs.describe_task_definition(taskDefinition=revision, include=["TAGS"]).get("tags", [])
+    return tags.read(raw).get(labels.PLATFORM) == environment.platform
 
 
 def remove_revisions(aws: Aws, revisions: Iterable[str]) -> list[str]:
@@ -137,18 +147,6 @@ def _service(aws: Aws, environment: EnvironmentId) -> list[str]:
             return []
         raise
     return [f"service {name}"]
-
-
-def _log_group(aws: Aws, environment: EnvironmentId) -> list[str]:
-    name = names.log_group(environment)
-    try:
-        with asking(f"can't delete the log group {name}"):
-            aws.logs.delete_log_group(logGroupName=name)
-    except AwsError as error:
-        if error.code == "ResourceNotFoundException":
-            return []
-        raise
-    return [f"log group {name}"]
 
 
 def _target_group(aws: Aws, environment: EnvironmentId, arn: str) -> list[str]:

@@ -134,13 +134,14 @@ def _look(aws: Aws, rollout: Rollout, service: Service | None) -> _Look:
 def tasks(aws: Aws, rollout: Rollout, desired: Literal["RUNNING", "STOPPED"]) -> list[TaskTypeDef]:
     """The release's tasks that are to run, or that have stopped (of which ECS keeps the last hour's)."""
     cluster = names.cluster(rollout.environment.platform)
+    described: list[TaskTypeDef] = []
     with asking("can't read the tasks"):
-        listed = aws.ecs.list_tasks(
-            cluster=cluster,
-            family=names.family(rollout.environment),
-            desiredStatus=desired,
-        )["taskArns"]
-        described = aws.ecs.describe_tasks(cluster=cluster, tasks=listed[:100])["tasks"] if listed else []
+        pages = aws.ecs.get_paginator("list_tasks").paginate(
+            cluster=cluster, family=names.family(rollout.environment), desiredStatus=desired
+        )
+        for page in pages:
+            if page["taskArns"]:
+                described += aws.ecs.describe_tasks(cluster=cluster, tasks=page["taskArns"])["tasks"]
     return [task for task in described if task.get("taskDefinitionArn") == rollout.task_definition]
 
 
@@ -175,7 +176,7 @@ def _check(aws: Aws, rollout: Rollout, service: Service | None, look: _Look, *, 
                 raise _error(aws, rollout, cause, task)
     if given_up:
         reason = deployment.get("rolloutStateReason", "") if deployment else "another deployment took its place"
-        raise _error(aws, rollout, Cause(f"ECS gave it up: {reason}; {look.problem}"), look.task)
+        raise _error(aws, rollout, Cause(f"ECS gave it up: {reason.rstrip('.')}; {look.problem}"), look.task)
 
 
 def _never_healthy(aws: Aws, rollout: Rollout, look: _Look) -> ReleaseError:

@@ -20,6 +20,7 @@ from branchline.errors import ConfigurationError
 from branchline.image import Image, choose_port
 from branchline.ports import Push
 from branchline.settings.application import Application
+from branchline.settings.limits import memory_bytes
 from branchline.settings.platform import PlatformSettings
 
 if TYPE_CHECKING:
@@ -69,13 +70,19 @@ def host(push: Push, base: Base, settings: PlatformSettings) -> str:
     return naming.host(settings.hosts, push.environment.slug, push.environment.project, domain)
 
 
-def check(push: Push, base: Base) -> None:
+def check(push: Push, base: Base, settings: PlatformSettings) -> None:
     """Returns if ECS can run what the settings ask for.
 
     Raises:
-        ConfigurationError: a size that Fargate doesn't have, or a secret given by its value.
+        ConfigurationError: a size that Fargate doesn't have or the operator doesn't allow, or a secret given by value.
     """
-    task = push.application.ecs
+    task, ceiling = push.application.ecs, settings.limits
+    if task.memory * 2**20 > memory_bytes(ceiling.memory) or task.cpu > ceiling.cpus * 1024:
+        raise ConfigurationError(
+            f"branchline.toml: ecs: cpu = {task.cpu} and memory = {task.memory} is above the ceiling of"
+            f" {ceiling.cpus:g} processors (1024 units each) and {ceiling.memory} that the platform's limits set",
+            remedy="ask for less, or have the operator raise the platform's ceiling",
+        )
     if base.on_fargate:
         check_fargate_size(task.cpu, task.memory)
     values = sorted(

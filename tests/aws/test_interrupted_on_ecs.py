@@ -1,0 +1,96 @@
+"""Ctrl-C while a call to AWS is on its way: what served serves on, and what is made by it is taken back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+
+import pytest
+
+from branchline.engines.ecs.aws import Aws
+from branchline.engines.ecs.base import Base
+from tests.aws import proxy, sweep
+from tests.aws.app import app
+from tests.aws.conftest import MiniStack
+from tests.aws.proxy import Call, Effect, Fault, Proxy
+from tests.driver import Branchline
+from tests.repositories import Repo
+from tests.waiting import eventually
+
+_ON_ITS_WAY = 0.3
+"""Seconds that the call takes after the interrupt came."""
+
+
+@pytest.fixture
+def in_front(ministack: MiniStack) -> Iterator[Proxy]:
+    with proxy.in_front_of(ministack.url) as made:
+        yield made
+
+
+def interrupted(branchline: Branchline, in_front: Proxy, repo: Repo, operation: str, *arguments: str) -> str:
+    """Interrupts the command while it makes the call for the first time; returns what it said."""
+    process: Future[subprocess.Popen[str]] = Future()
+    reached: list[Call] = []
+
+    def interrupt() -> None:
+        process.result().send_signal(signal.SIGINT)
+        time.sleep(_ON_ITS_WAY)
+
+    def fault(call: Call) -> Fault | None:
+        if reached or call.operation != operation:
+            return None
+        reached.append(call)
+        return Effect(before=interrupt)
+
+    in_front.let(fault)
+    process.set_result(branchline.start(*arguments, cwd=repo.path, env={"AWS_ENDPOINT_URL": in_front.url}))
+    _, err = process.result().communicate(timeout=60)
+    assert reached
+    assert process.result().returncode == 130, err
+    assert "Traceback" not in err
+    in_front.settle()
+    return err
+
+
+def there(aws: Aws, base: Base) -> list[str]:
+    return sorted(each for each in sweep.everything(aws, base) if ":task/" not in each)
+
+
+@pytest.mark.parametrize("operation", ["UpdateItem", "CreateTargetGroup", "CreateService", "DescribeTasks"])
+def test_a_first_deploy_leaves_nothing(
+    branchline: Branchline,
+    in_front: Proxy,
+    base: Base,
+    aws: Aws,
+    tiny_base: str,
+    repository: Callable[..., Repo],
+    operation: str,
+) -> None:
+    repo = repository(app(tiny_base, "1"))
+    interrupted(branchline, in_front, repo, operation, "deploy")
+    assert there(aws, base) == []
+
+
+@pytest.mark.parametrize("operation", ["RegisterTaskDefinition", "UpdateService", "DescribeTargetHealth"])
+def test_a_redeploy_leaves_what_served(
+    branchline: Branchline,
+    in_front: Proxy,
+    base: Base,
+    aws: Aws,
+    tiny_base: str,
+    repository: Callable[..., Repo],
+    operation: str,
+) -> None:
+    repo = repository(app(tiny_base, "1"))
+    url = branchline.deploy(repo)["url"]
+    before = there(aws, base)
+    repo.commit(files=app(tiny_base, "2"))
+    err = interrupted(branchline, in_front, repo, operation, "deploy")
+    assert "what serves goes on serving" in err
+    assert there(aws, base) == before
+    eventually(lambda: branchline.get(url).text == "1", "the release before serves")
+    assert branchline.deploy(repo)["commit"] == repo.head
+    assert branchline.get(url).text == "2"
