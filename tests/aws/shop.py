@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 
 from branchline import lifecycle
 from branchline.cancellation import Cancellation
-from branchline.engines.ecs import names
+from branchline.engines.ecs import names, rollout
 from branchline.engines.ecs.aws import Aws
 from branchline.engines.ecs.base import Base
 from branchline.environment import EnvironmentId
@@ -61,7 +61,11 @@ class Shop:
 
     def platform(self) -> Platform:
         """With nothing known from before."""
-        return platform_of(self.base.platform, self.ministack, Aws(Ecs()), str(self.state))
+        return platform_of(self.base.platform, self.ministack, self.aws, str(self.state))
+
+    def elsewhere(self, state: Path) -> Shop:
+        """The same as another process sees it, with connections of its own."""
+        return replace(self, aws=Aws(Ecs()), state=state)
 
     def push(self) -> Push:
         """The branch's latest commit."""
@@ -142,6 +146,7 @@ def open_shop(
     """Makes the platform's base. In the end the application is destroyed, whatever became of the test."""
     with proxy.in_front_of(ministack.url) as made:
         monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
+        monkeypatch.setattr(rollout, "_POLL", rollout._FIRST_POLL)  # the emulator is quicker than AWS
         aws = Aws(Ecs())
         domain = f"{platform}.test"
         zone = aws.route53.create_hosted_zone(Name=domain, CallerReference=platform)["HostedZone"]["Id"]

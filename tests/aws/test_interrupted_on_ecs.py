@@ -92,5 +92,17 @@ def test_a_redeploy_leaves_what_served(
     assert "what serves goes on serving" in err
     assert there(aws, base) == before
     eventually(lambda: branchline.get(url).text == "1", "the release before serves")
-    assert branchline.deploy(repo)["commit"] == repo.head
-    assert branchline.get(url).text == "2"
+    repo.commit(files=app(tiny_base, "3"))
+    branchline.deploy(repo)
+    assert branchline.get(url).text == "3"
+
+
+def test_a_deploy_makes_good_a_destroy(
+    branchline: Branchline, in_front: Proxy, tiny_base: str, repository: Callable[..., Repo]
+) -> None:
+    repo = repository(app(tiny_base, "1"))
+    url = branchline.deploy(repo)["url"]
+    interrupted(branchline, in_front, repo, "DeleteRule", "destroy", "main")
+    assert branchline.get(url).status_code == 404
+    branchline.deploy(repo)
+    assert branchline.get(url).text == "1"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from branchline import lifecycle
+from branchline import lifecycle, naming
 from branchline.cancellation import Cancellation
 from tests.aws.proxy import Call, Effect, Fault
 from tests.aws.shop import KEPT, SERVING, Shop, nothing
@@ -27,7 +27,7 @@ LONGEST = 40
 """More calls than any operation makes; a test that reaches it would never end."""
 
 
-def killed(shop: Shop, operation: Callable[[], object], chosen: Callable[[str], bool]) -> str:
+def killed(shop: Shop, operation: Callable[[Shop], object], chosen: Callable[[str], bool]) -> str:
     """Does the operation in a child of this process, and kills it after the first call that was chosen.
 
     A call is named by its operation and how often that was called, since some are made at the same time. Returns its
@@ -48,7 +48,7 @@ def killed(shop: Shop, operation: Callable[[], object], chosen: Callable[[str], 
         return Effect(after=lambda: os.kill(child.result(), signal.SIGKILL), lost=True)
 
     shop.proxy.let(fault)
-    code = _in_a_child(operation, child)
+    code = _in_a_child(lambda: operation(shop.elsewhere(shop.state)), child)
     shop.proxy.settle()
     shop.proxy.let(lambda _: None)
     assert code == (-signal.SIGKILL if at else 0)
@@ -76,7 +76,7 @@ def _in_a_child(operation: Callable[[], object], child: Future[int]) -> int:
     return os.waitstatus_to_exitcode(status)
 
 
-def each_call(shop: Shop, operation: Callable[[], object]) -> Iterator[tuple[int, str]]:
+def each_call(shop: Shop, operation: Callable[[Shop], object]) -> Iterator[tuple[int, str]]:
     """Has the operation done again and again, and killed after another call each time, until it comes to its end.
 
     Gives the number of the kill and the call. Then the caller sees to it that the operation can be done again.
@@ -114,20 +114,22 @@ class Releases:
 
 
 def test_a_killed_first_deploy_is_made_good_by_the_next_or_by_a_destroy(shop: Shop) -> None:
-    for number, at in each_call(shop, shop.deploy):
+    for number, at in each_call(shop, Shop.deploy):
         if number % 2 == 0:
             shop.deploy()
             assert shop.answer() == "1", at
             assert shop.kinds() == SERVING, at
         shop.destroy()
         shop.is_gone()
+        repository = naming.image_repository(shop.base.platform, "shop")
+        shop.aws.ecr.delete_repository(repositoryName=repository, force=True)  # which the next deploy makes again
 
 
 def test_a_killed_redeploy_is_made_good_by_the_next_by_a_rollback_or_by_a_destroy(shop: Shop) -> None:
     releases = Releases(shop)
     releases.make_two()
     releases.commit()
-    for number, at in each_call(shop, shop.deploy):
+    for number, at in each_call(shop, Shop.deploy):
         *_, older, before, new = releases.texts
         serving = eventually(shop.answer, "it serves")
         assert serving in (before, new), at
@@ -150,7 +152,7 @@ def test_a_rollback_after_a_killed_redeploy_goes_back_to_what_was_known_to_serve
     releases = Releases(shop)
     releases.make_two()
     releases.commit()
-    assert killed(shop, shop.deploy, lambda name: name == "UpdateService 1")
+    assert killed(shop, Shop.deploy, lambda name: name == "UpdateService 1")
     shop.rollback()
     assert shop.answer() == releases.texts[-2]
     assert shop.kinds() == SERVING + KEPT
@@ -163,7 +165,7 @@ def test_a_rollback_after_a_killed_redeploy_goes_back_to_what_was_known_to_serve
 def test_a_killed_rollback_is_made_good_by_the_next_or_by_a_deploy(shop: Shop) -> None:
     releases = Releases(shop)
     releases.make_two()
-    for number, at in each_call(shop, shop.rollback):
+    for number, at in each_call(shop, Shop.rollback):
         before, new = releases.texts[-2:]
         if number % 2 == 1:
             shop.rollback()
@@ -181,7 +183,7 @@ def test_a_killed_rollback_is_made_good_by_the_next_or_by_a_deploy(shop: Shop) -
 
 def test_a_killed_destroy_is_made_good_by_the_next_or_by_a_deploy(shop: Shop) -> None:
     shop.deploy()
-    for number, at in each_call(shop, shop.destroy):
+    for number, at in each_call(shop, Shop.destroy):
         if number % 2 == 1:
             shop.deploy()
             assert shop.answer() == "1", at
@@ -193,7 +195,7 @@ def test_a_killed_destroy_is_made_good_by_the_next_or_by_a_deploy(shop: Shop) ->
 
 @pytest.mark.parametrize("at", ["CreateLogGroup 1", "CreateRule 1", "CreateService 1"])
 def test_what_a_killed_first_deploy_left_is_found(shop: Shop, at: str) -> None:
-    assert killed(shop, shop.deploy, lambda name: name == at)
+    assert killed(shop, Shop.deploy, lambda name: name == at)
     reap(shop)
     if at == "CreateService 1":  # all is there that the branch is to have, and is listed as its environment
         assert shop.kinds() == SERVING
@@ -204,7 +206,7 @@ def test_what_a_killed_first_deploy_left_is_found(shop: Shop, at: str) -> None:
 
 def test_what_a_killed_destroy_left_is_found(shop: Shop) -> None:
     shop.deploy()
-    assert killed(shop, shop.destroy, lambda name: name == "DeleteRule 1")
+    assert killed(shop, Shop.destroy, lambda name: name == "DeleteRule 1")
     reap(shop)
     shop.is_gone()
 

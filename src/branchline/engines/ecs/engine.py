@@ -295,9 +295,9 @@ class EcsEngine:
             running=1,
             values=specs.service_values(values, before.revision, left, *pointers),
         )
-        with phase(environment, Phase.START, publish):
-            deployment.switch(self._aws, self.base, service, back)
         try:
+            with phase(environment, Phase.START, publish):
+                deployment.switch(self._aws, self.base, service, back)
             self._await(environment, back, cancellation, publish)
         except BaseException:
             deployment.switch(self._aws, self.base, back, service)
