@@ -47,7 +47,7 @@ demo-aws: setup  ## The same on Amazon ECS, emulated on this machine; it leaves 
 .PHONY: test
 test: setup  ## Run every test against a real engine; ARGS="tests/unit -k slug" for some of them
 	@scripts/packages.sh run test
-	@$(WITH_ENGINE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(WITH_ENGINE) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations=15 $(ARGS)
 
 .PHONY: bench
 bench: setup  ## Measure against bare Docker and other routers; the table goes into docs/benchmarks.md

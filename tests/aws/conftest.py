@@ -20,6 +20,7 @@ import pytest
 from branchline.engines.ecs.aws import Aws
 from branchline.engines.ecs.base import Base
 from branchline.settings.platform import Ecs
+from tests import leftovers
 from tests.aws.app import app
 from tests.aws.base import make_base
 from tests.conftest import RUN_VARIABLE, Run
@@ -222,3 +223,5 @@ def shop(
     with open_shop(ministack, repo, ecs_platform, tmp_path / "state", monkeypatch) as made:
         yield made
     remove_images(engine, ministack, f"branchline.{ecs_platform}/")
+    # A build whose process was killed may end after the next one, which didn't wait for the lease to go stale.
+    leftovers.remove(engine, [each for each in leftovers.resources(engine, ecs_platform) if each.kind == "image"])

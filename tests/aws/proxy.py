@@ -138,7 +138,7 @@ class Proxy:
         """Returns once nothing is under way: what a killed process asked for may still take effect."""
 
         def settled() -> bool:
-            assert self._under_way == []
+            assert not self._under_way, [str(call) for call in self._under_way]
             return True
 
         eventually(settled, "all calls have come to their end", timeout=30)

@@ -102,11 +102,22 @@ class Shop:
 
     def is_gone(self) -> None:
         """Returns if nothing is left."""
-        assert self.there() == []
-        eventually(lambda: not sweep.everything(self.aws, self.base), "its tasks have stopped")
+        assert not self.there(), self.there()
+
+        def all_ended() -> bool:
+            left = sweep.everything(self.aws, self.base)
+            assert not left, left
+            return True
+
+        eventually(all_ended, "its tasks have stopped", timeout=30)
 
     def hours_pass(self) -> None:
-        """Lets whoever had the turn and died be dead for everybody at once, who would otherwise watch it for a time."""
+        """Lets what is under way come to its end, and whoever had the turn and died be dead for everybody at once.
+
+        Others would watch it for a time, in which a rollout ends; the emulator forgets tasks when rollouts meet.
+        """
+        self.proxy.settle()
+        eventually(self._rolled_out, "nothing is being rolled out", timeout=30)
         table = names.lease_table(self.base.platform)
         for item in self.aws.dynamodb.scan(TableName=table)["Items"]:
             if "holder" in item:
@@ -116,6 +127,15 @@ class Shop:
                     UpdateExpression="SET holder.valid_until = holder.valid_until - :then",
                     ExpressionAttributeValues={":then": {"N": str(_EARLIER)}},
                 )
+
+    def _rolled_out(self) -> bool:
+        name = names.service(self.environment)
+        described = self.aws.ecs.describe_services(cluster=names.cluster(self.base.platform), services=[name])
+        return all(
+            service.get("runningCount") == service.get("desiredCount") and len(service.get("deployments", ())) == 1
+            for service in described["services"]
+            if service.get("status") == "ACTIVE"
+        )
 
 
 def _kind(what: str) -> str:
@@ -157,6 +177,5 @@ def open_shop(
             yield shop
         finally:
             made.let(lambda _: None)
-            made.settle()
             shop.hours_pass()
             shop.destroy()

@@ -6,10 +6,12 @@ a thing, which the emulator accepts more often than AWS does, one is left.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
+from branchline.errors import ReleaseError
 from tests.aws import proxy
 from tests.aws.proxy import Call, Fault
 from tests.aws.shop import KEPT, SERVING, Shop
@@ -34,9 +36,9 @@ def test_a_bad_day_changes_nothing(shop: Shop, fault: str) -> None:
     def hit(call: Call) -> Fault | None:
         return FAULTS[fault](call) if call.attempt == 1 else None
 
-    def check(expected: str, kinds: object) -> None:
-        hit_calls = {call.operation for call in shop.proxy.calls if call.attempt == 2}
-        assert {call.operation for call in shop.proxy.calls} == hit_calls
+    def check(expected: str, kinds: Counter[str]) -> None:
+        sent_again = {call.operation for call in shop.proxy.calls if call.attempt == 2}
+        assert sent_again == {call.operation for call in shop.proxy.calls}
         shop.proxy.let(lambda _: None)
         assert shop.answer() == expected
         assert shop.kinds() == kinds
@@ -49,6 +51,10 @@ def test_a_bad_day_changes_nothing(shop: Shop, fault: str) -> None:
         shop.commit(text)
         shop.deploy()
         check(text, SERVING + KEPT)
+    shop.repo.commit("Broken", {"start": "exit 3\n"})
+    with pytest.raises(ReleaseError):
+        shop.deploy()
+    check("3", SERVING + KEPT + Counter({"lease": 1}))  # the word of it
     shop.rollback()
     check("2", SERVING + KEPT)
     shop.destroy()

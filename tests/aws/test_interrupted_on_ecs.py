@@ -59,42 +59,40 @@ def there(aws: Aws, base: Base) -> list[str]:
     return sorted(each for each in sweep.everything(aws, base) if ":task/" not in each)
 
 
-@pytest.mark.parametrize("operation", ["UpdateItem", "CreateTargetGroup", "CreateService", "DescribeTasks"])
 def test_a_first_deploy_leaves_nothing(
-    branchline: Branchline,
-    in_front: Proxy,
-    base: Base,
-    aws: Aws,
-    tiny_base: str,
-    repository: Callable[..., Repo],
-    operation: str,
+    branchline: Branchline, in_front: Proxy, base: Base, aws: Aws, tiny_base: str, repository: Callable[..., Repo]
 ) -> None:
     repo = repository(app(tiny_base, "1"))
-    interrupted(branchline, in_front, repo, operation, "deploy")
-    assert there(aws, base) == []
+    for operation in ("UpdateItem", "CreateTargetGroup", "CreateService", "DescribeTasks"):
+        interrupted(branchline, in_front, repo, operation, "deploy")
+        assert there(aws, base) == [], operation
 
 
-@pytest.mark.parametrize("operation", ["RegisterTaskDefinition", "UpdateService", "DescribeTargetHealth"])
 def test_a_redeploy_leaves_what_served(
-    branchline: Branchline,
-    in_front: Proxy,
-    base: Base,
-    aws: Aws,
-    tiny_base: str,
-    repository: Callable[..., Repo],
-    operation: str,
+    branchline: Branchline, in_front: Proxy, base: Base, aws: Aws, tiny_base: str, repository: Callable[..., Repo]
 ) -> None:
     repo = repository(app(tiny_base, "1"))
     url = branchline.deploy(repo)["url"]
     before = there(aws, base)
-    repo.commit(files=app(tiny_base, "2"))
-    err = interrupted(branchline, in_front, repo, operation, "deploy")
-    assert "what serves goes on serving" in err
-    assert there(aws, base) == before
-    eventually(lambda: branchline.get(url).text == "1", "the release before serves")
-    repo.commit(files=app(tiny_base, "3"))
-    branchline.deploy(repo)
-    assert branchline.get(url).text == "3"
+    for operation in ("RegisterTaskDefinition", "UpdateService", "DescribeTargetHealth"):
+        repo.commit(files=app(tiny_base, operation))
+        err = interrupted(branchline, in_front, repo, operation, "deploy")
+        assert "what serves goes on serving" in err
+        assert there(aws, base) == before, operation
+        eventually(lambda: branchline.get(url).text == "1", "the release before serves")
+
+
+def test_a_redeploy_that_serves_already_is_not_taken_back(
+    branchline: Branchline, in_front: Proxy, tiny_base: str, repository: Callable[..., Repo]
+) -> None:
+    repo = repository(app(tiny_base, "1"))
+    url = branchline.deploy(repo)["url"]
+    second = repo.commit(files=app(tiny_base, "2"))
+    interrupted(branchline, in_front, repo, "TagResource", "deploy")
+    assert branchline.get(url).text == "2"
+    assert branchline("show", "main", "--json", cwd=repo.path).json["commit"] == second
+    branchline("rollback", "main", cwd=repo.path)
+    assert branchline.get(url).text == "1"
 
 
 def test_a_deploy_makes_good_a_destroy(

@@ -15,8 +15,6 @@ import docker
 import pytest
 
 from branchline.cli import main
-from branchline.events import Event, Publish
-from branchline.phases import Stopwatch
 from tests import leftovers
 from tests.docker.conftest import Branchline
 from tests.repositories import Repo
@@ -70,11 +68,10 @@ def done(branchline: Branchline, cwd: Path, *arguments: str) -> None:
     assert command(branchline, cwd, arguments, lambda: None) == 0
 
 
-def killed(branchline: Branchline, cwd: Path, what: str, point: int, *arguments: str) -> bool:
+def killed(branchline: Branchline, cwd: Path, point: int, *arguments: str) -> bool:
     """Runs the command up to the point; returns whether it got there and was killed.
 
-    A point is an event that was published (`event`), or the answer to a call that changed something (`call`): nothing
-    is different after one that only asked.
+    A point is the answer to a call that changed something: nothing is different after one that only asked.
     """
     passed = 0
 
@@ -83,18 +80,6 @@ def killed(branchline: Branchline, cwd: Path, what: str, point: int, *arguments:
         passed += 1
         if passed == point:
             os.kill(os.getpid(), signal.SIGKILL)
-
-    def watch_events() -> None:
-        listening = Stopwatch.listening
-
-        def listening_and_killing(watch: Stopwatch, publish: Publish) -> Publish:
-            def heard(event: Event) -> None:
-                publish(event)
-                pass_point()
-
-            return listening(watch, heard)
-
-        Stopwatch.listening = listening_and_killing  # type: ignore[method-assign]
 
     def watch_calls() -> None:
         send: Any = docker.APIClient.send
@@ -107,7 +92,7 @@ def killed(branchline: Branchline, cwd: Path, what: str, point: int, *arguments:
 
         docker.APIClient.send = send_and_die  # type: ignore[method-assign]
 
-    return command(branchline, cwd, arguments, watch_events if what == "event" else watch_calls) != 0
+    return command(branchline, cwd, arguments, watch_calls) != 0
 
 
 def shape(engine: docker.DockerClient, platform: str) -> list[str]:
@@ -118,38 +103,34 @@ def shape(engine: docker.DockerClient, platform: str) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("what", ["event", "call"])
 @pytest.mark.timeout(400)
 def test_a_killed_first_deploy_can_be_run_again(
     branchline: Branchline,
     tiny_base: str,
     repository: Callable[..., Repo],
     engine: docker.DockerClient,
-    what: str,
 ) -> None:
     repo = repository(site(tiny_base, "one"))
     url = branchline.deploy(repo)["url"]
     expected = shape(engine, branchline.platform)
     for point in range(1, LONGEST):
         done(branchline, repo.path, "destroy", "main")
-        if not killed(branchline, repo.path, what, point, "deploy"):
+        if not killed(branchline, repo.path, point, "deploy"):
             break
         done(branchline, repo.path, "deploy")
-        assert shape(engine, branchline.platform) == expected, f"killed at {what} {point}"
+        assert shape(engine, branchline.platform) == expected, f"killed at call {point}"
         assert branchline.get(url).text == "one"
     else:
         pytest.fail("the deploy never came to its end")
     assert point > 5, "the points were not passed"
 
 
-@pytest.mark.parametrize("what", ["event", "call"])
 @pytest.mark.timeout(400)
 def test_a_killed_redeploy_leaves_a_release_serving_and_can_be_run_again(
     branchline: Branchline,
     tiny_base: str,
     repository: Callable[..., Repo],
     engine: docker.DockerClient,
-    what: str,
 ) -> None:
     repo = repository(site(tiny_base, "0"))
     url = branchline.deploy(repo)["url"]
@@ -159,12 +140,12 @@ def test_a_killed_redeploy_leaves_a_release_serving_and_can_be_run_again(
     for point in range(1, LONGEST):
         text, before = str(point + 1), str(point)
         repo.commit(files=site(tiny_base, text))
-        if not killed(branchline, repo.path, what, point, "deploy"):
+        if not killed(branchline, repo.path, point, "deploy"):
             break
-        assert branchline.get(url).text in (before, text), f"nothing serves after a kill at {what} {point}"
+        assert branchline.get(url).text in (before, text), f"nothing serves after a kill at call {point}"
         done(branchline, repo.path, "deploy")
         assert branchline.get(url).text == text
-        assert shape(engine, branchline.platform) == expected, f"killed at {what} {point}"
+        assert shape(engine, branchline.platform) == expected, f"killed at call {point}"
     else:
         pytest.fail("the deploy never came to its end")
     assert point > 5, "the points were not passed"
@@ -177,7 +158,7 @@ def test_a_killed_destroy_can_be_run_again(
     repo = repository(site(tiny_base, "one"))
     for point in range(1, LONGEST):
         done(branchline, repo.path, "deploy")
-        if not killed(branchline, repo.path, "call", point, "destroy", "main"):
+        if not killed(branchline, repo.path, point, "destroy", "main"):
             break
         done(branchline, repo.path, "destroy", "main")
         assert shape(engine, branchline.platform) == [], f"killed at call {point}"
@@ -195,7 +176,7 @@ def test_a_killed_rollback_can_be_run_again(
     repo.commit(files=site(tiny_base, "two"))
     branchline.deploy(repo)
     for point in range(1, LONGEST):
-        if not killed(branchline, repo.path, "call", point, "rollback", "main"):
+        if not killed(branchline, repo.path, point, "rollback", "main"):
             break
         assert branchline.get(url).text in ("one", "two"), f"nothing serves after a kill at call {point}"
         done(branchline, repo.path, "reap")

@@ -19,6 +19,9 @@ from branchline.engines.docker.refusals import errors
 from branchline.errors import EngineError
 from branchline.ports import Login
 
+_ATTEMPTS = 3
+_STUMBLED = "unrecognized image ID"
+
 
 class ImageClient:
     """The part of a connection to an engine that is about images. `Client` makes it, and has the rest."""
@@ -57,11 +60,16 @@ class ImageClient:
     def untag(self, reference: str) -> None:
         """Removes an image's name, and the image with its last one. Missing or in use is no error."""
         with errors(f"can't remove the image {reference}", self.address), suppress(docker.errors.NotFound):
-            try:
-                self._api.remove_image(reference)
-            except docker.errors.APIError as error:
-                if error.status_code != requests.codes["conflict"]:
-                    raise
+            for attempt in range(_ATTEMPTS):
+                try:
+                    self._api.remove_image(reference)
+                except docker.errors.APIError as error:
+                    # The engine stumbles where two names of one image are removed at the same time.
+                    if _STUMBLED in str(error.explanation) and attempt + 1 < _ATTEMPTS:
+                        continue
+                    if error.status_code != requests.codes["conflict"]:
+                        raise
+                return
 
     @contextmanager
     def pull(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from branchline.engines.ecs import names
@@ -86,8 +87,9 @@ def read_base(aws: Aws, platform: str) -> Base:
     )
 
 
+@lru_cache(maxsize=128)
 def read_shard(aws: Aws, base: Base, shard: int) -> LoadBalancer:
-    """The load balancer of that number, 1 being the base's own."""
+    """The load balancer of that number, 1 being the base's own. Each is read once in a process."""
     if shard == 1:
         return base.load_balancer
     stack = names.shard_stack(base.platform, shard)

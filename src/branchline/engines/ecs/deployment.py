@@ -111,17 +111,16 @@ def update(
         routing.update(aws, plan.push, before.target_group)
     rule = route.rule if route else before.rule
     record = route.record if route else before.values.get(labels.RECORD, "")
-    values = specs.service_values(plan.values, specs.revision(arn), _known_to_serve(before, arn), rule, record)
+    values = specs.service_values(plan.values, specs.revision(arn), _to_go_back_to(before, plan), rule, record)
     coming = replace(before, task_definition=arn, port=plan.port, values=values, desired=1, running=1)
     switch(aws, plan.base, before, coming)
     return coming
 
 
-def _known_to_serve(before: Service, coming: str) -> Previous | None:
-    """The release that served before the coming one, and can be gone back to; None where that is the first."""
-    if before.task_definition == coming:
-        return None
-    if before.described:
+def _to_go_back_to(before: Service, plan: Plan) -> Previous | None:
+    """The release before, unless it isn't known to have served or was no other; then the one before that."""
+    same = all(before.values.get(key) == plan.values[key] for key in (labels.IMAGE, labels.CONFIGURATION))
+    if before.described and not same:
         return inventory.previous_of(before.values, before.revision)
     return inventory.previous(before.values)
 

@@ -53,8 +53,8 @@ class _Attempt:
     port: int = 0
     task_definition: str = ""
     serves: Service | None = None
-    stale: Previous | None = None
-    """What served before the previous release, and is kept no longer once the new one serves."""
+    older: tuple[Previous, ...] = ()
+    """What is kept of when the deploy begins: what serves, and what served before. One of them is kept in the end."""
 
     def registered(self, task_definition: str) -> None:
         """Remembers the release's task definition."""
@@ -165,7 +165,7 @@ class EcsEngine:
         created = coming.created
         if attempt.before is not None:
             before = replace(attempt.before, values=self._values(attempt.before))
-            attempt.stale, created = inventory.previous(before.values), inventory.created(before.values)
+            attempt.older, created = inventory.kept(before.values, before.revision), inventory.created(before.values)
         values = specs.release_values(push, coming, host, port, created, self._settings)
         attempt.port = port
         plan = deployment.Plan(push, coming, self.base, host, port, image, values)
@@ -204,25 +204,24 @@ class EcsEngine:
         if attempt is None or attempt.serves is None:
             return
         try:
-            self._tidy(environment, attempt.serves, attempt.stale, look=attempt.look)
+            self._tidy(environment, attempt.serves, attempt.older, look=attempt.look)
         except BaseException:
             self._lease.note_unclean(environment)
             raise
 
-    def _tidy(self, environment: EnvironmentId, serves: Service, stale: Previous | None, *, look: bool) -> None:
-        before = inventory.previous(serves.values)
-        kept = {serves.revision, *((before.revision,) if before else ())}
-        tags_kept = [inventory.image_tag(serves.values), *((before.image,) if before else ())]
+    def _tidy(self, environment: EnvironmentId, serves: Service, older: Sequence[Previous], *, look: bool) -> None:
+        kept = inventory.kept(serves.values, serves.revision)
+        revisions, images = {each.revision for each in kept}, {each.image for each in kept}
         if look:
-            revisions = removal.revisions_of(self._aws, environment)
-            removal.remove_revisions(self._aws, [arn for arn in revisions if specs.revision(arn) not in kept])
-            self._images.remove(environment, keep=tags_kept)
+            found = removal.revisions_of(self._aws, environment)
+            removal.remove_revisions(self._aws, [arn for arn in found if specs.revision(arn) not in revisions])
+            self._images.remove(environment, keep=images)
             removal.remove_other_rules(self._aws, environment, self.base, serves)
-        elif stale is not None:
-            if stale.revision not in kept:
-                removal.remove_revisions(self._aws, [removal.sibling(serves.task_definition, stale.revision)])
-            if stale.image not in tags_kept:
-                self._images.remove_tags(environment, [stale.image])
+            return
+        if going := {each.revision for each in older} - revisions:
+            removal.remove_revisions(self._aws, [removal.sibling(serves.task_definition, each) for each in going])
+        if going := {each.image for each in older} - images:
+            self._images.remove_tags(environment, going)
 
     def abandon(self, coming: Release) -> None:
         """See `ports.Engine.abandon`."""
@@ -251,9 +250,9 @@ class EcsEngine:
             deployment.switch(self._aws, self.base, replace(before, port=attempt.port), before)
             removal.remove_revisions(self._aws, [attempt.task_definition])
         if attempt.look and attempt.began:
-            self._tidy(environment, replace(before, values=self._values(before)), None, look=True)
+            self._tidy(environment, replace(before, values=self._values(before)), (), look=True)
             return
-        kept = {inventory.image_tag(before.values), *((attempt.stale.image,) if attempt.stale else ())}
+        kept = {inventory.image_tag(before.values), *(each.image for each in attempt.older)}
         self._images.remove_tags(environment, [tag for tag in self._images.uploaded(environment) if tag not in kept])
 
     def fail(self, push: Push, coming: Release, reason: str) -> None:
@@ -378,8 +377,8 @@ class EcsEngine:
     def sweep(self, environment: EnvironmentId) -> list[str]:
         """See `ports.Engine.sweep`."""
         service = services.find(self._aws, environment)
-        if service is None or not routing.remains(self._aws, environment, self.base).rules:
-            return self.destroy(environment)  # a killed destroy has begun with its route
+        if service is None or (service.rule and not routing.exists(self._aws, service.rule)):
+            return self.destroy(environment)  # which was killed after it had begun with the route
         described = replace(service, values=self._values(service))
         removed = leftovers.sweep(self._aws, self.base, self._images, environment, described)
         self._lease.note_clean(environment)

@@ -44,6 +44,12 @@ def previous_of(values: dict[str, str], revision: int) -> Previous:
     return Previous(revision, release_number(values), _moment(values.get(labels.RELEASED, "")), image_tag(values))
 
 
+def kept(values: dict[str, str], revision: int) -> tuple[Previous, ...]:
+    """What an environment keeps: the release of these tags, and the one that it can go back to."""
+    before = previous(values)
+    return (previous_of(values, revision), *((before,) if before else ()))
+
+
 def image_tag(values: dict[str, str]) -> str:
     """The tag of the release's image in its repository."""
     return values.get(labels.IMAGE, "").rpartition(":")[2]

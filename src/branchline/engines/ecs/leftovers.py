@@ -46,14 +46,13 @@ def find(aws: Aws, base: Base, images: EcsImages, lease: DynamoLease) -> dict[En
 
 def sweep(aws: Aws, base: Base, images: EcsImages, environment: EnvironmentId, service: Service) -> list[str]:
     """Removes what an environment has beside what its service uses; returns what that was."""
-    before = inventory.previous(service.values)
-    kept = {service.revision, *((before.revision,) if before else ())}
-    kept_tags = [inventory.image_tag(service.values), *((before.image,) if before else ())]
-    others = [arn for arn in removal.revisions_of(aws, environment) if specs.revision(arn) not in kept]
+    kept = inventory.kept(service.values, service.revision)
+    revisions = {each.revision for each in kept}
+    others = [arn for arn in removal.revisions_of(aws, environment) if specs.revision(arn) not in revisions]
     return [
         *removal.remove_other_rules(aws, environment, base, service),
         *removal.remove_revisions(aws, others),
-        *images.remove(environment, keep=kept_tags),
+        *images.remove(environment, keep=[each.image for each in kept]),
     ]
 
 

@@ -24,13 +24,13 @@ from branchline.events import Note, Publish
 from branchline.settings.application import Health
 
 if TYPE_CHECKING:
-    from types_boto3_ecs.type_defs import TaskTypeDef
+    from types_boto3_ecs.type_defs import DeploymentTypeDef, TaskTypeDef
 
-_FIRST_POLL, _POLL = 0.2, 2.0
+_FIRST_POLL, _POLL = 0.1, 2.0
 """Seconds between two looks: the first pause, from which they grow, and the longest."""
 _PLACED = 600.0
 """Seconds in which a task has to run: an EC2 instance may have to be started for it, and the image to be pulled."""
-_GROWTH = 1.3
+_GROWTH = 1.15
 _KNOWN = 10.0
 """Seconds in which ECS is consistent: until then, an answer may be from before the change that is waited for."""
 
@@ -108,7 +108,9 @@ def wait(
 
 
 def _look(aws: Aws, rollout: Rollout, service: Service | None) -> _Look:
-    running = [task for task in tasks(aws, rollout, "RUNNING") if task.get("lastStatus") == "RUNNING"]
+    nothing = service is None or not any(item.get("runningCount") for item in _deployments(rollout, service))
+    running = [] if nothing else tasks(aws, rollout, "RUNNING")
+    running = [task for task in running if task.get("lastStatus") == "RUNNING"]
     if not running or service is None:
         return _Look(None, "no task of it runs yet")
     addresses = {address: task for task in running for address in _addresses(aws, rollout, task, service.port)}
@@ -129,6 +131,11 @@ def _look(aws: Aws, rollout: Rollout, service: Service | None) -> _Look:
         return _Look(task, problem)
     answer = probe.ask(rollout.balancer, rollout.host, rollout.path, rollout.health.request_timeout)
     return _Look(task, "" if answer.healthy else f"{rollout.path} {answer}")
+
+
+def _deployments(rollout: Rollout, service: Service) -> list[DeploymentTypeDef]:
+    """The service's deployments of the release: two, where it had to fall back to other capacity."""
+    return [item for item in service.deployments if item.get("taskDefinition") == rollout.task_definition]
 
 
 def tasks(aws: Aws, rollout: Rollout, desired: Literal["RUNNING", "STOPPED"]) -> list[TaskTypeDef]:
@@ -166,9 +173,7 @@ def _check(aws: Aws, rollout: Rollout, service: Service | None, look: _Look, *, 
         if not known:
             return
         raise _error(aws, rollout, Cause("its service was removed meanwhile", printed=False), None)
-    deployment = next(
-        (item for item in service.deployments if item.get("taskDefinition") == rollout.task_definition), None
-    )
+    deployment = next(iter(_deployments(rollout, service)), None)
     given_up = known if deployment is None else deployment.get("rolloutState") == "FAILED"
     if look.task is None or given_up or (deployment and deployment.get("failedTasks")):
         for task in tasks(aws, rollout, "STOPPED"):

@@ -146,6 +146,17 @@ def load_balancer_of(aws: Aws, rule: str, base: Base) -> LoadBalancer:
     return read_shard(aws, base, shard_of(rule, base))
 
 
+def exists(aws: Aws, rule: str) -> bool:
+    """Whether there is such a listener rule."""
+    try:
+        with asking("can't read the listener rule"):
+            return bool(aws.elb.describe_rules(RuleArns=[rule])["Rules"])
+    except AwsError as error:
+        if error.code in ("RuleNotFound", "RuleNotFoundException"):
+            return False
+        raise
+
+
 def delete_rule(aws: Aws, rule: str) -> bool:
     """Deletes a listener rule; False where it is gone already."""
     try:
