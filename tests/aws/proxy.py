@@ -163,7 +163,11 @@ def in_front_of(upstream: str) -> Iterator[Proxy]:
                 super().handle()
 
         def _pass(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            length = int(self.headers["Content-Length"] or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:  # whoever asks was killed while asking
+                self.close_connection = True
+                return
             call = call_of(self.command, self.path, self.headers, body)
             fault = proxy.begin(call)
             try:

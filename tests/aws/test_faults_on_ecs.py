@@ -16,6 +16,7 @@ from tests.aws import proxy
 from tests.aws.proxy import Call, Fault
 from tests.aws.shop import KEPT, SERVING, Shop
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 FAULTS: dict[str, Callable[[Call], Fault]] = {
     "throttled": proxy.throttled,
     "failed": proxy.failed,

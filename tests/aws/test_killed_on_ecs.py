@@ -22,6 +22,7 @@ from branchline.cancellation import Cancellation
 from tests.aws.proxy import Call, Effect, Fault
 from tests.aws.shop import KEPT, SERVING, Shop, nothing
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 LONGEST = 40
 """More calls than any operation makes; a test that reaches it would never end."""
 

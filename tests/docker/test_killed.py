@@ -192,7 +192,7 @@ def test_what_a_killed_deploy_left_is_listed_and_reaped(
     branchline: Branchline, tiny_base: str, repository: Callable[..., Repo], engine: docker.DockerClient
 ) -> None:
     repo = repository(site(tiny_base, "one"))
-    assert killed(branchline, repo.path, "event", 8, "deploy")
+    assert killed(branchline, repo.path, 5, "deploy")
     (found,) = branchline.list(repo.path)
     assert found["state"] == "failed"
     assert "interrupted" in found["reason"]
