@@ -141,11 +141,21 @@ def ecs_platform(run: Run) -> str:
     return f"{run.platforms}{secrets.token_hex(3)}"
 
 
+_MOTO = """
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app))
+"""
+"""moto's server, which answers one request at a time then: its own threads trip over each other's changes."""
+
+
 @pytest.fixture(scope="session")
 def moto(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of moto's server, the second opinion on what AWS refuses."""
     port, directory = free_port(), tmp_path_factory.mktemp("moto")
-    command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-c", _MOTO, str(port)]
     with (
         (directory / "log").open("wb") as log,
         subprocess.Popen(command, cwd=directory, stdout=log, stderr=log) as process,

@@ -18,6 +18,9 @@ from tests.repositories import Repo
 LONGEST = 60
 """More calls than any deploy makes; a test that reaches it would never end."""
 FAULTS = {"refused": proxy.refused("the engine stumbled"), "lost": proxy.LOST}
+STEPS = {"refused": 2, "lost": 1}
+"""Of the many calls, a first deploy has those with odd numbers refused, and a redeploy those with even ones: both make
+much the same calls."""
 
 
 @pytest.fixture
@@ -71,7 +74,7 @@ def test_any_call_of_a_first_deploy_may_fail(
     repo = repository(site(tiny_base, "one"))
     url = branchline.deploy(repo)["url"]
     expected = shape(engine, branchline.platform)
-    for number in range(1, LONGEST):
+    for number in range(1, LONGEST, STEPS[fault]):
         done(branchline, repo.path, "destroy", "main")
         nth = NthCall(fault, number)
         faulty.let(nth)
@@ -80,9 +83,10 @@ def test_any_call_of_a_first_deploy_may_fail(
             assert result.code == 0
             break
         where = f"{fault}: {nth.failed}:\n{result.err}"
-        if result.code == 0:  # it failed after the release served
+        if result.code == 0:  # it failed after the release served, or was got over
             assert branchline.get(url).text == "one", where
-            assert "warning: " in result.err, where
+            # The network, once it is there, is found and taken.
+            assert "warning: " in result.err or "/networks/create" in nth.failed.path, where
         else:
             assert result.code == 1, where
             assert len(errors(result)) == 1, where
@@ -113,7 +117,8 @@ def test_any_call_of_a_redeploy_may_fail_and_a_release_goes_on_serving(
     repo.commit(files=site(tiny_base, "0"))
     branchline.deploy(repo)
     expected = shape(engine, branchline.platform)
-    for number in range(1, LONGEST):
+    serves = "0"
+    for number in range(STEPS[fault], LONGEST, STEPS[fault]):
         repo.commit(files=site(tiny_base, str(number)))
         nth = NthCall(fault, number)
         faulty.let(nth)
@@ -127,11 +132,12 @@ def test_any_call_of_a_redeploy_may_fail_and_a_release_goes_on_serving(
         else:
             assert result.code == 1, where
             assert len(errors(result)) == 1, where
-            assert branchline.get(url).text == str(number - 1), where
+            assert branchline.get(url).text == serves, where
             assert shape(engine, branchline.platform) in (expected, sorted([*expected, "volume failed"])), where
         done(branchline, repo.path, "deploy")
         assert shape(engine, branchline.platform) == expected, where
         assert branchline.get(url).text == str(number), where
+        serves = str(number)
     else:
         pytest.fail("the deploy never came to its end")
     assert number > 7, "the calls didn't go through the proxy"

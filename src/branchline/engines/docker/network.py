@@ -33,8 +33,14 @@ def ensure(client: Client, environment: EnvironmentId, name: str, pool: str) -> 
     bridge = firewall.bridge_name(environment.platform, environment.project, environment.slug)
     taken = subnets.routed(Path("/proc/net/route").read_text())
     for subnet in subnets.candidates(pool, name, taken):
-        if client.create_network(name, str(subnet), bridge, ours):
-            return subnet
+        try:
+            if client.create_network(name, str(subnet), bridge, ours):
+                return subnet
+        except EngineError:
+            # A deploy was killed just now, and the engine went on with its call: the name is taken by our own network.
+            for network in client.networks(ours):
+                return IPv4Network(network.subnet)
+            raise
     raise EngineError(
         f"no free subnet is left in {pool} for another environment",
         remedy="remove environments (branchline reap), or set a larger docker.subnets in platform.toml",

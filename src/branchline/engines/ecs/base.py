@@ -87,14 +87,17 @@ def read_base(aws: Aws, platform: str) -> Base:
     )
 
 
-@lru_cache(maxsize=128)
 def read_shard(aws: Aws, base: Base, shard: int) -> LoadBalancer:
-    """The load balancer of that number, 1 being the base's own. Each is read once in a process."""
+    """The load balancer of that number, 1 being the base's own."""
     if shard == 1:
         return base.load_balancer
     stack = names.shard_stack(base.platform, shard)
     outputs = _outputs(aws, stack, f"the load balancer {shard} of {base.platform!r} is missing")
     return _load_balancer(outputs, names.load_balancer(base.platform, shard))
+
+
+known_shard = lru_cache(maxsize=128)(read_shard)
+"""`read_shard`, asked once in a process: for deploys, which need it more than once."""
 
 
 def _load_balancer(outputs: Mapping[str, str], name: str) -> LoadBalancer:

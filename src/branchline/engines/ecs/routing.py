@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from branchline import labels
 from branchline.engines.ecs import names, specs, tags
 from branchline.engines.ecs.aws import Aws, AwsError, asking
-from branchline.engines.ecs.base import Base, LoadBalancer, read_shard
+from branchline.engines.ecs.base import Base, LoadBalancer, known_shard
 from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError
 from branchline.ports import Push
@@ -57,7 +57,7 @@ def make(aws: Aws, push: Push, base: Base, host: str, port: int, *, look: bool) 
         ConfigurationError: no load balancer of the base takes another rule.
     """
     order = names.shards(push.environment, base.shards)
-    first = read_shard(aws, base, order[0])
+    first = known_shard(aws, base, order[0])
     present = remains(aws, push.environment, base) if look else Remains()
     retried = aws.retried["CreateRule"]
     target_group = present.target_group or _make_target_group(
@@ -109,7 +109,7 @@ def remains(aws: Aws, environment: EnvironmentId, base: Base | None) -> Remains:
         )
     found: list[str] = []
     for shard in range(1, base.shards + 1) if base else ():
-        for rule in rules(aws, read_shard(aws, base, shard).listener) if base else ():
+        for rule in rules(aws, known_shard(aws, base, shard).listener) if base else ():
             targets = [action.get("TargetGroupArn") for action in rule.get("Actions", [])]
             if arn in targets:
                 found.append(rule.get("RuleArn", ""))
@@ -143,7 +143,7 @@ def shard_of(rule: str, base: Base) -> int:
 
 def load_balancer_of(aws: Aws, rule: str, base: Base) -> LoadBalancer:
     """The load balancer that has the rule."""
-    return read_shard(aws, base, shard_of(rule, base))
+    return known_shard(aws, base, shard_of(rule, base))
 
 
 def exists(aws: Aws, rule: str) -> bool:
@@ -217,7 +217,7 @@ def _make_rule(
     aws: Aws, push: Push, base: Base, host: str, target_group: str, order: list[int], first: LoadBalancer
 ) -> Route:
     for shard in order:
-        balancer = first if shard == order[0] else read_shard(aws, base, shard)
+        balancer = first if shard == order[0] else known_shard(aws, base, shard)
         record = _record(base, balancer, shard)
         try:
             rule = _make_rule_at(aws, push, balancer.listener, host, target_group)
