@@ -208,3 +208,22 @@ def test_another_port_is_taken_over_and_given_back_by_a_rollback(
     assert branchline.get(url).text == "main 2"
     branchline("rollback", "main", cwd=shop.path)
     assert branchline.get(url).text == "main 1"
+
+
+def test_the_health_check_is_the_serving_releases_own(
+    branchline: Branchline, base: Base, aws: Aws, tiny_base: str, shop: Repo
+) -> None:
+    def path() -> str:
+        [group] = aws.elb.describe_target_groups(Names=[names.target_group(main_of(base))])["TargetGroups"]
+        return group["HealthCheckPath"]
+
+    branchline.deploy(shop)
+    settings = {"branchline.toml": '[health]\npath = "/index.html"\n'}
+    shop.commit("Another path", app(tiny_base, "main 2") | settings)
+    branchline.deploy(shop)
+    assert path() == "/index.html"
+    shop.commit("Broken", app(tiny_base, "main 3", "exit 3") | {"branchline.toml": '[health]\npath = "/no"\n'})
+    assert branchline.try_("deploy", cwd=shop.path).code == 1
+    assert path() == "/index.html"
+    branchline("rollback", "main", cwd=shop.path)
+    assert path() == "/"

@@ -138,10 +138,10 @@ def test_secrets_are_named_as_ecs_reads_them(reference: str, named: str) -> None
 
 def test_a_health_check_of_the_load_balancer_has_a_timeout_below_its_interval() -> None:
     for request_timeout in (0.1, 1, 5, 30, 300):
-        made = specs.health_check(Application(health=Health(request_timeout=request_timeout)))
+        made = specs.health_check(Health(request_timeout=request_timeout))
         assert 2 <= made["HealthCheckTimeoutSeconds"] <= 120
         assert made["HealthCheckTimeoutSeconds"] < made["HealthCheckIntervalSeconds"]
-    assert specs.health_check(Application())["HealthCheckIntervalSeconds"] == 5
+    assert specs.health_check(Health())["HealthCheckIntervalSeconds"] == 5
 
 
 def test_what_a_release_is_started_with_decides_whether_it_is_the_same() -> None:

@@ -20,6 +20,7 @@ from branchline.errors import EngineError
 from branchline.events import Publish, Waiting
 from branchline.image import Image
 from branchline.ports import Push
+from branchline.settings.application import Task
 
 _POLL = 2.0
 _DRAINING = "drain"
@@ -106,9 +107,6 @@ def update(
     """
     if not arn:
         arn = uninterrupted(lambda: _register(aws, plan, registered))
-    health = plan.values[labels.HEALTH], plan.values[labels.GRACE]
-    if health != (before.values.get(labels.HEALTH), before.values.get(labels.GRACE)):
-        routing.update(aws, plan.push, before.target_group)
     rule = route.rule if route else before.rule
     record = route.record if route else before.values.get(labels.RECORD, "")
     values = specs.service_values(plan.values, specs.revision(arn), _to_go_back_to(before, plan), rule, record)
@@ -126,7 +124,12 @@ def _to_go_back_to(before: Service, plan: Plan) -> Previous | None:
 
 
 def switch(aws: Aws, base: Base, now: Service, coming: Service) -> None:
-    """Has the service, which is as `now` says, become as `coming` says; its tags aren't touched."""
+    """Has the service, which is as `now` says, become as `coming` says; its tags aren't touched.
+
+    Old and new tasks are in one target group, so the new release's health check is the old one's too from here on.
+    """
+    if any(now.values.get(key) != coming.values.get(key) for key in (labels.HEALTH, labels.GRACE)):
+        _update_target_group(aws, coming)
     changes: services.Changes = {}
     if coming.port != now.port:
         changes["loadBalancers"] = [
@@ -147,6 +150,17 @@ def switch(aws: Aws, base: Base, now: Service, coming: Service) -> None:
                 **changes,
             )
         )
+
+
+def go_back(aws: Aws, base: Base, before: Service, port: int) -> None:
+    """Has the service, which was to become something else on that port, be as it was before."""
+    _update_target_group(aws, before)
+    switch(aws, base, replace(before, port=port), before)
+
+
+def _update_target_group(aws: Aws, service: Service) -> None:
+    delay = service.values.get(labels.GRACE, str(Task().deregistration_delay))
+    routing.update(aws, service.target_group, inventory.health(service.values), delay)
 
 
 def fall_back(aws: Aws, base: Base, environment: EnvironmentId) -> bool:

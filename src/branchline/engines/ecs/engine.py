@@ -247,7 +247,7 @@ class EcsEngine:
                 self._images.remove_tags(environment, self._images.uploaded(environment))
             return
         if attempt.task_definition:
-            deployment.switch(self._aws, self.base, replace(before, port=attempt.port), before)
+            deployment.go_back(self._aws, self.base, before, attempt.port)
             removal.remove_revisions(self._aws, [attempt.task_definition])
         if attempt.look and attempt.began:
             self._tidy(environment, replace(before, values=self._values(before)), (), look=True)

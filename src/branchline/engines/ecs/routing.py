@@ -17,6 +17,7 @@ from branchline.engines.ecs.base import Base, LoadBalancer, known_shard
 from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError
 from branchline.ports import Push
+from branchline.settings.application import Health
 
 if TYPE_CHECKING:
     from types_boto3_elbv2.type_defs import RuleTypeDef
@@ -63,7 +64,7 @@ def make(aws: Aws, push: Push, base: Base, host: str, port: int, *, look: bool) 
     target_group = present.target_group or _make_target_group(
         aws, push, base, host, port, _record(base, first, order[0])
     )
-    _set_delay(aws, push, target_group)
+    _set_delay(aws, target_group, str(push.application.ecs.deregistration_delay))
     if present.rules:
         rule = present.rules[0]
         for other in present.rules[1:]:
@@ -81,11 +82,11 @@ def make(aws: Aws, push: Push, base: Base, host: str, port: int, *, look: bool) 
     return route
 
 
-def update(aws: Aws, push: Push, route_target_group: str) -> None:
-    """Brings the target group's health check to what the settings say now."""
-    with asking(f"can't change the target group of {push.environment.branch}"):
-        aws.elb.modify_target_group(TargetGroupArn=route_target_group, **specs.health_check(push.application))
-    _set_delay(aws, push, route_target_group)
+def update(aws: Aws, target_group: str, health: Health, delay: str) -> None:
+    """Brings a target group to what a release's settings say; `delay` is in seconds, see `ecs.deregistration_delay`."""
+    with asking("can't change the target group"):
+        aws.elb.modify_target_group(TargetGroupArn=target_group, **specs.health_check(health))
+    _set_delay(aws, target_group, delay)
 
 
 def remains(aws: Aws, environment: EnvironmentId, base: Base | None) -> Remains:
@@ -200,13 +201,12 @@ def _make_target_group(aws: Aws, push: Push, base: Base, host: str, port: int, r
         if error.code not in ("DuplicateTargetGroupName", "DuplicateTargetGroupNameException"):
             raise
     found = remains(aws, push.environment, None)  # as an earlier deploy had it, with another health check
-    update(aws, push, found.target_group)
+    update(aws, found.target_group, push.application.health, str(push.application.ecs.deregistration_delay))
     return found.target_group
 
 
-def _set_delay(aws: Aws, push: Push, target_group: str) -> None:
-    delay = str(push.application.ecs.deregistration_delay)
-    with asking(f"can't change the target group of {push.environment.branch}"):
+def _set_delay(aws: Aws, target_group: str, delay: str) -> None:
+    with asking("can't change the target group"):
         aws.elb.modify_target_group_attributes(
             TargetGroupArn=target_group,
             Attributes=[{"Key": "deregistration_delay.timeout_seconds", "Value": delay}],

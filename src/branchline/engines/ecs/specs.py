@@ -19,7 +19,7 @@ from branchline.environment import EnvironmentId, Release
 from branchline.errors import ConfigurationError
 from branchline.image import Image, choose_port
 from branchline.ports import Push
-from branchline.settings.application import Application
+from branchline.settings.application import Health
 from branchline.settings.limits import memory_bytes
 from branchline.settings.platform import PlatformSettings
 
@@ -213,7 +213,7 @@ def target_group(push: Push, port: int, base: Base, host: str, record: str) -> C
         "Port": port,
         "VpcId": base.vpc,
         "TargetType": "ip" if base.on_fargate else "instance",
-        **health_check(push.application),
+        **health_check(push.application.health),
         "Tags": aws_tags(values),
     }
 
@@ -230,14 +230,14 @@ class HealthCheck(TypedDict):
     Matcher: MatcherTypeDef
 
 
-def health_check(application: Application) -> HealthCheck:
+def health_check(health: Health) -> HealthCheck:
     """The part of a target group that an application's health settings decide."""
     # The load balancer's time-out must be shorter than its interval.
-    timeout = min(math.ceil(application.health.request_timeout), 120)
+    timeout = min(math.ceil(health.request_timeout), 120)
     timeout = timeout if timeout > INTERVAL else min(timeout, INTERVAL - 1)
     return {
         "HealthCheckProtocol": "HTTP",
-        "HealthCheckPath": application.health.path or "/",
+        "HealthCheckPath": health.path or "/",
         "HealthCheckIntervalSeconds": max(INTERVAL, timeout + 1),
         "HealthCheckTimeoutSeconds": max(timeout, 2),
         "HealthyThresholdCount": PASSES,
