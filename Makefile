@@ -24,6 +24,7 @@ $(READY): pyproject.toml requirements-dev.lock
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
 	@# On all processors, and without the AWS provider's schema, of which nothing is imported: half of pip's time.
+	@# Some packages carry files for other Pythons, which can't be compiled: that is no failure.
 	@$(BIN)/python -m compileall -q -j 0 -x '/cdktn_' $(VENV)/lib || true
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -64,7 +65,7 @@ lint-style: setup
 lint-format: setup
 	@$(BIN)/ruff format --check --quiet .
 lint-shell: setup
-	@$(BIN)/shellcheck scripts/*.sh .ci/run
+	@$(BIN)/shellcheck scripts/*.sh bench/*.sh .ci/run
 lint-tree: setup
 	@$(BIN)/python scripts/check_tree.py
 

@@ -76,11 +76,11 @@ def _on_ecs(settings: PlatformSettings) -> Platform:
 
     aws = Aws(settings.ecs)
     lease = DynamoLease(aws, settings.platform)
-    images = EcsImages(aws, settings, lambda: _builder(settings))
+    images = EcsImages(aws, settings, lambda: image_builder(settings))
     return Platform(name=settings.platform, engine=EcsEngine(aws, settings, lease, images), images=images, lease=lease)
 
 
-def _builder(settings: PlatformSettings) -> Builder:
+def image_builder(settings: PlatformSettings) -> Builder:
     """This machine's Docker Engine, for images that run elsewhere."""
     from branchline.engines.docker.builder import DockerBuilder
     from branchline.engines.docker.client import Client

@@ -7,7 +7,7 @@ from branchline.engines.ecs.engine import EcsEngine
 from branchline.engines.ecs.images import EcsImages
 from branchline.engines.ecs.lease import DynamoLease
 from branchline.environment import EnvironmentId
-from branchline.platform import _builder
+from branchline.platform import image_builder
 from branchline.ports import Platform, Push
 from branchline.settings.application import FILE_NAME
 from branchline.settings.platform import Ecs, PlatformSettings
@@ -26,7 +26,7 @@ def platform_of(name: str, ministack: MiniStack, aws: Aws, state: str) -> Platfo
         ecs=Ecs(registry=ministack.registry, load_balancer=ministack.load_balancer),
     )
     lease = DynamoLease(aws, name)
-    images = EcsImages(aws, settings, lambda: _builder(settings))
+    images = EcsImages(aws, settings, lambda: image_builder(settings))
     return Platform(name=name, engine=EcsEngine(aws, settings, lease, images), images=images, lease=lease)
 
 
