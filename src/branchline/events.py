@@ -95,6 +95,8 @@ class Failed:
     commit: str
     reason: str
     details: tuple[str, ...] = ()
+    repeated: bool = False
+    """Whether this very commit has failed before for this very reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,9 @@ class Removed:
 
     environment: EnvironmentId
     resources: tuple[str, ...]
+    """Empty where there was nothing to remove."""
+    why: str = ""
+    """What it was removed for, such as that its branch was deleted, or by whom."""
 
 
 Event = DeployStarted | Waiting | PhaseStarted | PhaseFinished | Output | Note | Ready | Failed | Removed

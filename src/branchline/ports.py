@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from branchline.cancellation import Cancellation
 from branchline.environment import Environment, EnvironmentId, Release
-from branchline.events import Publish
+from branchline.events import Event, Publish
 from branchline.image import Image
-from branchline.settings.application import Application, Build
+
+if TYPE_CHECKING:  # settings need more than the standard library, and the Lambda has no more
+    from branchline.settings.application import Application, Build
 
 
 class Source(Protocol):
@@ -256,6 +258,56 @@ class Lease(Protocol):
         self, environment: EnvironmentId, cancellation: Cancellation, publish: Publish
     ) -> AbstractContextManager[None]:
         """Waits until fewer deploys than the platform's limit are building or starting."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What those who tell people may say of an environment, beside what happened. Empty is: not known."""
+
+    repository: str = ""
+    """Where the branch comes from, without credentials."""
+    commit: str = ""
+    author: str = ""
+    """The commit's author, by name."""
+    email: str = ""
+    """The commit's author, as `slack.people` and the like know people."""
+    title: str = ""
+    """The first line of the commit's message."""
+    logs: str = ""
+    """The URL of the CI job's log, or of whatever else shows more."""
+
+
+class Notifier(Protocol):
+    """Tells people, or a forge, what happened."""
+
+    @property
+    def name(self) -> str:
+        """Such as `slack`, for messages about it."""
+        ...
+
+    def hear(self, event: Event, about: About) -> None:
+        """Tells of the event, if it is one worth telling. Called for every event in its order, one at a time.
+
+        Raises:
+            BranchlineError: it couldn't be told; the message holds no secret.
+        """
+        ...
+
+
+class Bookmarks(Protocol):
+    """Small values that notifiers keep of an environment, such as where in Slack its thread is."""
+
+    def read(self, environment: EnvironmentId, name: str) -> str:
+        """The value, or '' where there is none."""
+        ...
+
+    def write(self, environment: EnvironmentId, name: str, value: str) -> None:
+        """Keeps the value. Repeatable."""
+        ...
+
+    def forget(self, environment: EnvironmentId) -> None:
+        """Removes all that is kept of the environment. What is missing is no error."""
         ...
 
 

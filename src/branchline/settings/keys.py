@@ -100,11 +100,11 @@ def dotted(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{_written(part)}" if text else _written(part)
+            text += f".{written(part)}" if text else written(part)
     return text
 
 
-def _written(name: str) -> str:
+def written(name: str) -> str:
     """A key's name, in quotes where TOML needs them."""
     bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum() and len(name) <= _LONGEST_SHOWN
     return name if bare else quoted(name)

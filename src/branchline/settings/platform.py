@@ -119,6 +119,139 @@ class Ecs(Struct, frozen=True, forbid_unknown_fields=True):
     ] = ""
 
 
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where forges say that a branch is gone. On ECS, 'branchline aws bootstrap' makes that place."""
+
+    url: Annotated[
+        str,
+        Meta(
+            pattern=patterns.URL_OR_EMPTY,
+            description="The URL below which forges reach 'branchline webhook serve'. Not used on ECS.",
+            examples=["https://hooks.preview.example.com"],
+            extra={"expected": 'a URL such as "https://hooks.preview.example.com"'},
+        ),
+    ] = ""
+    bind: Annotated[
+        str, Meta(description="Address that 'branchline webhook serve' listens on.", examples=["0.0.0.0"])  # noqa: S104
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port that 'branchline webhook serve' listens on.")] = 8090
+    fork_label: Annotated[
+        Value,
+        Meta(
+            description="The label by which a maintainer allows one commit of a fork's pull request. Empty: none does.",
+            examples=["preview"],
+        ),
+    ] = ""
+
+
+class Slack(Struct, frozen=True, forbid_unknown_fields=True):
+    """Slack: an incoming webhook, or a bot's token and a channel, for messages in threads."""
+
+    webhook: Annotated[
+        str,
+        Meta(
+            description="The URL of an incoming webhook. A secret.",
+            examples=["https://hooks.slack.com/services/T00/B00/xxxx"],
+        ),
+    ] = ""
+    token: Annotated[
+        Value, Meta(description="A bot's token with the scope chat:write. A secret.", examples=["xoxb-1234-5678-abcd"])
+    ] = ""
+    channel: Annotated[
+        Value, Meta(description="The channel's id, with a token; the bot has to be in it.", examples=["C012AB3CD"])
+    ] = ""
+    people: Annotated[
+        dict[Value, Value],
+        Meta(
+            description="Who is mentioned when their commit fails: e-mail addresses of commits, and Slack member ids.",
+            examples=[{"ada@example.com": "U012AB3CD"}],
+        ),
+    ] = field(default_factory=dict[str, str])
+    api: Annotated[
+        str,
+        Meta(
+            pattern=patterns.URL_OR_EMPTY,
+            description="Another address of Slack's API, such as of a proxy.",
+            examples=["https://slack.example.com/api"],
+            extra={"expected": 'a URL such as "https://slack.com/api"'},
+        ),
+    ] = "https://slack.com/api"
+
+
+class Apprise(Struct, frozen=True, forbid_unknown_fields=True):
+    """Any other service, through Apprise: pip install 'branchline[apprise]'."""
+
+    urls: Annotated[
+        list[Value],
+        Meta(
+            description="Where to send, as Apprise writes it. Secrets.",
+            examples=[["discord://webhook_id/webhook_token"]],
+        ),
+    ] = field(default_factory=list[str])
+
+
+_ForgeUrl = Annotated[
+    str,
+    Meta(pattern=patterns.URL_OR_EMPTY, extra={"expected": 'a URL such as "https://git.example.com"'}),
+]
+
+
+class GitHub(Struct, frozen=True, forbid_unknown_fields=True):
+    """GitHub, or GitHub Enterprise Server: with a token, or as a GitHub App."""
+
+    url: Annotated[
+        _ForgeUrl, Meta(description="Where it is, if not github.com.", examples=["https://github.example.com"])
+    ] = "https://github.com"
+    token: Annotated[
+        Value,
+        Meta(
+            description="A token for statuses, deployments, comments and webhooks. A secret.",
+            examples=["github_pat_1234"],
+        ),
+    ] = ""
+    app: Annotated[Value, Meta(description="A GitHub App's client id, in place of a token.", examples=["Iv23li"])] = ""
+    app_key: Annotated[
+        str,
+        Meta(
+            pattern=patterns.ABSOLUTE_OR_EMPTY,
+            description="The file with the GitHub App's private key.",
+            examples=["/etc/branchline/app.pem"],
+            extra={"expected": "an absolute path"},
+        ),
+    ] = ""
+
+
+class GitLab(Struct, frozen=True, forbid_unknown_fields=True):
+    """GitLab, or a GitLab of one's own."""
+
+    url: Annotated[
+        _ForgeUrl, Meta(description="Where it is, if not gitlab.com.", examples=["https://gitlab.example.com"])
+    ] = "https://gitlab.com"
+    token: Annotated[
+        Value, Meta(description="A project's or group's token with the scope api. A secret.", examples=["glpat-1234"])
+    ] = ""
+
+
+class Bitbucket(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bitbucket Cloud."""
+
+    api: Annotated[
+        _ForgeUrl, Meta(description="Another address of its API.", examples=["https://api.bitbucket.example.com/2.0"])
+    ] = "https://api.bitbucket.org/2.0"
+    token: Annotated[
+        Value, Meta(description="A repository's or workspace's access token. A secret.", examples=["ATCTT3xFfGN0"])
+    ] = ""
+
+
+class Gitea(Struct, frozen=True, forbid_unknown_fields=True):
+    """Gitea or Forgejo."""
+
+    url: Annotated[_ForgeUrl, Meta(description="Where it is.", examples=["https://codeberg.org"])] = ""
+    token: Annotated[
+        Value, Meta(description="A token with the scope write:repository. A secret.", examples=["1234abcd"])
+    ] = ""
+
+
 class Ceilings(Struct, frozen=True, forbid_unknown_fields=True):
     """The most that any application may ask for in its own limits."""
 
@@ -187,3 +320,10 @@ class PlatformSettings(Struct, frozen=True, forbid_unknown_fields=True):
     docker: Docker = field(default_factory=Docker)
     ecs: Ecs = field(default_factory=Ecs)
     limits: Ceilings = field(default_factory=Ceilings)
+    webhook: Webhook = field(default_factory=Webhook)
+    slack: Slack = field(default_factory=Slack)
+    apprise: Apprise = field(default_factory=Apprise)
+    github: GitHub = field(default_factory=GitHub)
+    gitlab: GitLab = field(default_factory=GitLab)
+    bitbucket: Bitbucket = field(default_factory=Bitbucket)
+    gitea: Gitea = field(default_factory=Gitea)

@@ -12,7 +12,7 @@ from msgspec import Struct
 from branchline import dockerfile, naming
 from branchline.dockerfile import Dockerfile
 from branchline.settings.application import Application
-from branchline.settings.keys import Key, Section, sections
+from branchline.settings.keys import Key, Section, sections, written
 from branchline.settings.platform import PlatformSettings
 from branchline.settings.variables import variable_name
 
@@ -53,6 +53,7 @@ def platform_example() -> str:
     )
     notes = {
         key.name: f"Environment variable: {variable_name(key.path)}"
+        + (", as JSON" if isinstance(key.default, list | dict) else "")
         for section in sections(PlatformSettings)
         for key in section.keys
     }
@@ -122,7 +123,7 @@ def _section(
         if isinstance(value, dict):
             lines.append(f"[{key.name}]")
             entries = cast("dict[str, object]", value)
-            lines += [f"{mark}{name} = {toml_value(entry)}" for name, entry in entries.items()]
+            lines += [f"{mark}{written(name)} = {toml_value(entry)}" for name, entry in entries.items()]
         else:
             lines.append(f"{mark}{key.path[-1]} = {toml_value(value)}")
         yield "\n".join(lines)

@@ -62,8 +62,13 @@ def overlay(document: dict[str, Any], variables: Mapping[str, str]) -> tuple[dic
 
 
 def _typed(value: str, kind: type[Any]) -> Any:
-    """The variable's value as the kind of value that the key has; as it is where it doesn't read so."""
+    """The variable's value as the kind of value that the key has; as it is where it doesn't read so.
+
+    A list or a table is written as JSON.
+    """
     try:
+        if kind in (list, dict):
+            return msgspec.json.decode(value, type=kind)
         return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, msgspec.DecodeError):
         return value
