@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from branchline.errors import ConfigurationError
-from branchline.settings.application import Application
+
+if TYPE_CHECKING:
+    from branchline.settings.application import Application
 
 _USUAL_PORTS = (80, 8080, 8000, 3000, 5000)
 """Which one is the web server's where EXPOSE names several."""

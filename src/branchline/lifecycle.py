@@ -27,7 +27,7 @@ from branchline.errors import (
 )
 from branchline.events import DeployStarted, Failed, Note, Phase, Publish, Ready, Removed
 from branchline.phases import Stopwatch, phase
-from branchline.ports import Adjustment, Deletion, Platform, Push, Source
+from branchline.ports import Adjustment, Deletion, Holdings, Platform, Push, Source
 
 
 def deploy(
@@ -151,15 +151,21 @@ def _retire(platform: Platform, environment: EnvironmentId, publish: Publish, ca
 
 
 def destroy(
-    platform: Platform, environment: EnvironmentId, publish: Publish, cancellation: Cancellation
+    platform: Platform | Holdings,
+    environment: EnvironmentId,
+    publish: Publish,
+    cancellation: Cancellation,
+    why: str = "",
 ) -> tuple[str, ...]:
     """Removes all that the branch has; returns what that was. A deploy of it that is running is cancelled.
+
+    `why` is for those who hear of it, such as that the branch was deleted.
 
     Running it again, or for a branch that never had anything, removes nothing and is no error.
     """
     with platform.lease.turn(Deletion(environment), cancellation, publish):
         removed = tuple(platform.engine.destroy(environment) + platform.images.prune(environment.project))
-        publish(Removed(environment, removed))
+        publish(Removed(environment, removed, why))
     return removed
 
 
@@ -218,7 +224,12 @@ def comes_from(environment: Environment, source: Source) -> bool:
 
 
 def reapable(
-    platform: Platform, project: str | None, source: Source | None, now: datetime, *, any_repository: bool = False
+    platform: Platform | Holdings,
+    project: str | None,
+    source: Source | None,
+    now: datetime,
+    *,
+    any_repository: bool = False,
 ) -> list[Reapable]:
     """What is to be removed: environments whose branch is gone or whose time is up, and leftovers of dead deploys.
 
@@ -252,7 +263,7 @@ def reapable(
 
 
 def reap(
-    platform: Platform,
+    platform: Platform | Holdings,
     items: list[Reapable],
     source: Source | None,
     now: datetime,
@@ -273,13 +284,13 @@ def reap(
                 platform.engine.destroy(item.environment) if item.whole else platform.engine.sweep(item.environment)
             )
             removed[item] = tuple(remains)
-            publish(Removed(item.environment, removed[item]))
+            publish(Removed(item.environment, removed[item], item.why))
     for project in platform.images.projects():
         platform.images.prune(project)
     return removed
 
 
-def _still_reapable(platform: Platform, item: Reapable, source: Source | None, now: datetime) -> bool:
+def _still_reapable(platform: Platform | Holdings, item: Reapable, source: Source | None, now: datetime) -> bool:
     if item.branch_gone:
         return source is None or item.environment.branch not in source.branches()
     found = platform.engine.find(item.environment)

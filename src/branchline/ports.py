@@ -91,7 +91,19 @@ class Adjustment:
 Change = Push | Deletion | Adjustment
 
 
-class Images(Protocol):
+class ImageStore(Protocol):
+    """Where images are kept."""
+
+    def projects(self) -> frozenset[str]:
+        """The projects that have images here, with or without environments."""
+        ...
+
+    def prune(self, project: str) -> list[str]:
+        """Removes the project's images that no environment serves or could roll back to; returns their names."""
+        ...
+
+
+class Images(ImageStore, Protocol):
     """Where images are built and kept."""
 
     def build(self, push: Push, cancellation: Cancellation, publish: Publish) -> tuple[str, bool]:
@@ -102,14 +114,6 @@ class Images(Protocol):
         Raises:
             BuildError: with the failing step and its output.
         """
-        ...
-
-    def projects(self) -> frozenset[str]:
-        """The projects that have images here, with or without environments."""
-        ...
-
-    def prune(self, project: str) -> list[str]:
-        """Removes the project's images that no environment serves or could roll back to; returns their names."""
         ...
 
 
@@ -159,8 +163,8 @@ class Builder(Protocol):
         ...
 
 
-class Engine(Protocol):
-    """Runs releases, and is the database of what runs. Routing is its own affair."""
+class Estate(Protocol):
+    """What there is on a platform, and its removal."""
 
     def environments(self, project: str | None = None) -> list[Environment]:
         """Every environment of the platform, or of one of its projects, in a number of calls that doesn't grow."""
@@ -169,6 +173,22 @@ class Engine(Protocol):
     def find(self, environment: EnvironmentId) -> Environment | None:
         """One environment, or None where there is no trace of it."""
         ...
+
+    def destroy(self, environment: EnvironmentId) -> list[str]:
+        """Removes everything the environment has, and returns what that was. What is missing is no error."""
+        ...
+
+    def leftovers(self) -> dict[EnvironmentId, list[str]]:
+        """What killed deploys and destroys left behind: our resources that no environment uses and nobody is making."""
+        ...
+
+    def sweep(self, environment: EnvironmentId) -> list[str]:
+        """Removes an environment's leftovers; returns what they were. Called within a turn at the environment."""
+        ...
+
+
+class Engine(Estate, Protocol):
+    """Runs releases, and is the database of what runs. Routing is its own affair."""
 
     def begin(self, push: Push) -> Release:
         """Makes the coming release visible to others, clearing what a killed deploy left behind. Repeatable."""
@@ -201,10 +221,6 @@ class Engine(Protocol):
         """Like `abandon`, but keeps the reason on record until a later release succeeds."""
         ...
 
-    def destroy(self, environment: EnvironmentId) -> list[str]:
-        """Removes everything the environment has, and returns what that was. What is missing is no error."""
-        ...
-
     def sleep(self, environment: EnvironmentId) -> None:
         """Stops the serving release's container and keeps the rest. Repeatable."""
         ...
@@ -220,14 +236,6 @@ class Engine(Protocol):
             NotFoundError: there is no previous release.
             ReleaseError: it didn't become healthy; the present one goes on serving.
         """
-        ...
-
-    def leftovers(self) -> dict[EnvironmentId, list[str]]:
-        """What killed deploys and destroys left behind: our resources that no environment uses and nobody is making."""
-        ...
-
-    def sweep(self, environment: EnvironmentId) -> list[str]:
-        """Removes an environment's leftovers; returns what they were. Called within a turn at the environment."""
         ...
 
     def logs(self, environment: EnvironmentId, *, follow: bool, tail: int | None) -> Iterator[bytes]:
@@ -318,4 +326,14 @@ class Platform:
     name: str
     engine: Engine
     images: Images
+    lease: Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """A platform as those have it who only look and remove, such as the Lambda."""
+
+    name: str
+    engine: Estate
+    images: ImageStore
     lease: Lease

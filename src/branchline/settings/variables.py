@@ -68,7 +68,7 @@ def _typed(value: str, kind: type[Any]) -> Any:
     """
     try:
         if kind in (list, dict):
-            return msgspec.json.decode(value, type=kind)
+            return cast("object", msgspec.json.decode(value, type=kind))
         return msgspec.convert(value, kind, strict=False)
     except (msgspec.ValidationError, msgspec.DecodeError):
         return value

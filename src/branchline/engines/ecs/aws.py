@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import boto3
 import botocore.exceptions
@@ -23,7 +23,6 @@ from botocore.config import Config
 
 from branchline import __version__
 from branchline.errors import ConfigurationError, EngineError
-from branchline.settings.platform import Ecs
 
 if TYPE_CHECKING:
     from types_boto3_acm import ACMClient
@@ -67,10 +66,24 @@ class AwsError(EngineError):
         return self.code in _DENIED
 
 
+class Account(Protocol):
+    """Which account and region, as `settings.platform.Ecs` and the Lambda's own settings have it."""
+
+    @property
+    def region(self) -> str:
+        """Empty: AWS_REGION, or the profile's."""
+        ...
+
+    @property
+    def profile(self) -> str:
+        """Empty: as the AWS command line finds the credentials."""
+        ...
+
+
 class Aws:
     """One account and region. Safe to use from several threads."""
 
-    def __init__(self, settings: Ecs, *, attempts: int = _ATTEMPTS) -> None:
+    def __init__(self, settings: Account, *, attempts: int = _ATTEMPTS) -> None:
         self._settings = settings
         self._attempts = attempts
         self._lock = threading.RLock()

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from branchline import labels
 from branchline.engines.ecs import specs
 from branchline.engines.ecs.lease import LeaseRecord
 from branchline.engines.ecs.services import Service
 from branchline.environment import Environment, EnvironmentId, Release, State
-from branchline.settings.application import Health
+
+if TYPE_CHECKING:
+    from branchline.settings.application import Health
 
 _NEVER = datetime.fromtimestamp(0, UTC)
 
@@ -57,6 +58,10 @@ def image_tag(values: dict[str, str]) -> str:
 
 def health(values: dict[str, str]) -> Health:
     """When the release counts as healthy."""
+    import msgspec  # nothing that only removes needs it, and the Lambda doesn't have it
+
+    from branchline.settings.application import Health
+
     return msgspec.json.decode(values.get(labels.HEALTH, "{}"), type=Health)
 
 
@@ -108,6 +113,7 @@ def environment(
             pending=pending,
             failed=failed,
             reason=failed.failure if failed and not pending else "",
+            repository=record.repository if record else "",
         )
     return serving(environment_id, service, values, record, scheme)
 

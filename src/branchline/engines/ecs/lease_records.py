@@ -52,6 +52,8 @@ class Claim:
     since: datetime
     beat: int = 0
     """Counts up as long as the process lives."""
+    repository: str = ""
+    """Where a push comes from, without credentials; empty where only an image was given."""
     until: int = 0
     """When it is over unless the process gives another sign of life: seconds since 1970, by that process's clock."""
 
@@ -113,16 +115,16 @@ class LeaseRecord:
     host: str = ""
     """Of the failed release."""
     repository: str = ""
-    """Of the failed release; empty where only an image was given."""
+    """Where the push that has its turn comes from, or else the failed release; empty where only an image was given."""
 
 
 def claim_of(change: Change) -> Claim:
     """A new claim for the change."""
     if isinstance(change, Push):
-        kind, commit = Kind.PUSH, change.commit
+        kind, commit, repository = Kind.PUSH, change.commit, change.source.url if change.source is not None else ""
     else:
-        kind, commit = Kind.DELETION if isinstance(change, Deletion) else Kind.ADJUSTMENT, ""
-    return Claim(secrets.token_hex(8), kind, commit, datetime.now(UTC))
+        kind, commit, repository = Kind.DELETION if isinstance(change, Deletion) else Kind.ADJUSTMENT, "", ""
+    return Claim(secrets.token_hex(8), kind, commit, datetime.now(UTC), repository=repository)
 
 
 def record_of(environment: EnvironmentId, item: Item, now: float) -> LeaseRecord | None:
@@ -131,9 +133,10 @@ def record_of(environment: EnvironmentId, item: Item, now: float) -> LeaseRecord
     if holder is None and failure is None and not item.unclean:
         return None
     held = holder is not None and now < holder.until + _CLOCKS
-    deploying = None
+    deploying, repository = None, failure.repository if failure is not None else ""
     if holder is not None and held and holder.kind is Kind.PUSH:
         deploying = Release(environment, number=0, commit=holder.commit, created=holder.since)
+        repository = holder.repository or repository
     return LeaseRecord(
         environment=environment,
         held=held,
@@ -141,7 +144,7 @@ def record_of(environment: EnvironmentId, item: Item, now: float) -> LeaseRecord
         deploying=deploying,
         failed=failure.release if failure is not None else None,
         host=failure.host if failure is not None else "",
-        repository=failure.repository if failure is not None else "",
+        repository=repository,
     )
 
 
@@ -217,6 +220,7 @@ def claim_value(claim: Claim, until: int) -> Value:
             "id": {"S": claim.id},
             "kind": {"S": claim.kind},
             "commit": {"S": claim.commit},
+            "repository": {"S": claim.repository},
             "since": {"S": claim.since.isoformat()},
             "beat": {"N": str(claim.beat)},
             "valid_until": {"N": str(until)},
@@ -250,6 +254,7 @@ def _read_claim(raw: Mapping[str, Any]) -> Claim:
         id=_text(raw, "id"),
         kind=Kind(_text(raw, "kind")),
         commit=_text(raw, "commit"),
+        repository=raw.get("repository", {}).get("S", ""),
         since=datetime.fromisoformat(_text(raw, "since")),
         beat=int(raw["beat"]["N"]),
         until=int(raw["valid_until"]["N"]),

@@ -11,7 +11,7 @@ from branchline import labels, naming
 from branchline.engines.ecs import inventory, names, removal, routing, services, specs, tags
 from branchline.engines.ecs.aws import Aws, asking
 from branchline.engines.ecs.base import Base, read_shard
-from branchline.engines.ecs.images import EcsImages
+from branchline.engines.ecs.image_store import EcsImageStore
 from branchline.engines.ecs.lease import DynamoLease
 from branchline.engines.ecs.services import Service
 from branchline.environment import EnvironmentId
@@ -19,7 +19,7 @@ from branchline.environment import EnvironmentId
 _Found = Iterator[tuple[EnvironmentId, str]]
 
 
-def find(aws: Aws, base: Base, images: EcsImages, lease: DynamoLease) -> dict[EnvironmentId, list[str]]:
+def find(aws: Aws, base: Base, images: EcsImageStore, lease: DynamoLease) -> dict[EnvironmentId, list[str]]:
     """By environment, what no service uses and nobody is making now."""
     whole = {
         environment: service
@@ -44,7 +44,7 @@ def find(aws: Aws, base: Base, images: EcsImages, lease: DynamoLease) -> dict[En
     return found
 
 
-def sweep(aws: Aws, base: Base, images: EcsImages, environment: EnvironmentId, service: Service) -> list[str]:
+def sweep(aws: Aws, base: Base, images: EcsImageStore, environment: EnvironmentId, service: Service) -> list[str]:
     """Removes what an environment has beside what its service uses; returns what that was."""
     kept = inventory.kept(service.values, service.revision)
     revisions = {each.revision for each in kept}
@@ -112,7 +112,7 @@ def _families(aws: Aws, base: Base, whole: dict[EnvironmentId, Service]) -> _Fou
             yield environment, f"task definitions {family}"
 
 
-def _images(base: Base, images: EcsImages, whole: dict[EnvironmentId, Service]) -> _Found:
+def _images(base: Base, images: EcsImageStore, whole: dict[EnvironmentId, Service]) -> _Found:
     """An image has no tags but the slug in its name, which tells the branch only where it is one.
 
     For the others there is the lease of the deploy that was killed.

@@ -6,10 +6,13 @@ import http.client
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from branchline.engines.ecs.base import Base, LoadBalancer
-from branchline.settings.platform import Ecs
+
+if TYPE_CHECKING:
+    from branchline.settings.platform import Ecs
 
 
 @dataclass(frozen=True, slots=True)

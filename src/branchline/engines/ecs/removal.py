@@ -13,7 +13,7 @@ from branchline import labels
 from branchline.engines.ecs import inventory, log_groups, names, routing, services, tags
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base
-from branchline.engines.ecs.images import EcsImages
+from branchline.engines.ecs.image_store import EcsImageStore
 from branchline.engines.ecs.parallel import all_at_once
 from branchline.engines.ecs.services import Service
 from branchline.environment import EnvironmentId
@@ -25,7 +25,7 @@ _DELETED_AT_ONCE = 10
 
 
 def destroy(
-    aws: Aws, environment: EnvironmentId, images: EcsImages, base: Callable[[], Base], *, look: bool
+    aws: Aws, environment: EnvironmentId, images: EcsImageStore, base: Callable[[], Base], *, look: bool
 ) -> list[str]:
     """Removes everything; returns what that was.
 
@@ -55,7 +55,7 @@ def destroy(
 
 
 def _search_and_destroy(
-    aws: Aws, environment: EnvironmentId, images: EcsImages, base: Base, service: Service | None
+    aws: Aws, environment: EnvironmentId, images: EcsImageStore, base: Base, service: Service | None
 ) -> list[str]:
     found = routing.remains(aws, environment, base)
     removed: list[str] = []

@@ -21,10 +21,11 @@ from branchline.engines.ecs.services import Service
 from branchline.environment import EnvironmentId
 from branchline.errors import ReleaseError
 from branchline.events import Note, Publish
-from branchline.settings.application import Health
 
 if TYPE_CHECKING:
     from types_boto3_ecs.type_defs import DeploymentTypeDef, TaskTypeDef
+
+    from branchline.settings.application import Health
 
 _FIRST_POLL, _POLL = 0.1, 2.0
 """Seconds between two looks: the first pause, from which they grow, and the longest."""

@@ -17,10 +17,11 @@ from branchline.engines.ecs.base import Base, LoadBalancer, known_shard
 from branchline.environment import EnvironmentId
 from branchline.errors import ConfigurationError
 from branchline.ports import Push
-from branchline.settings.application import Health
 
 if TYPE_CHECKING:
     from types_boto3_elbv2.type_defs import RuleTypeDef
+
+    from branchline.settings.application import Health
 
 _ATTEMPTS = 200
 _FULL = frozenset({"TooManyRules", "TooManyTargets", "TooManyTargetGroups", "TooManyUniqueTargetGroupsPerLoadBalancer"})

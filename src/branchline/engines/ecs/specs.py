@@ -8,8 +8,6 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TypedDict
 
-import msgspec
-
 from branchline import labels, naming
 from branchline.engines.ecs import names
 from branchline.engines.ecs.base import Base
@@ -19,9 +17,6 @@ from branchline.environment import EnvironmentId, Release
 from branchline.errors import ConfigurationError
 from branchline.image import Image, choose_port
 from branchline.ports import Push
-from branchline.settings.application import Health
-from branchline.settings.limits import memory_bytes
-from branchline.settings.platform import PlatformSettings
 
 if TYPE_CHECKING:
     from types_boto3_ecs.literals import CPUArchitectureType
@@ -34,6 +29,9 @@ if TYPE_CHECKING:
         RegisterTaskDefinitionRequestTypeDef,
     )
     from types_boto3_elbv2.type_defs import CreateTargetGroupInputTypeDef, MatcherTypeDef
+
+    from branchline.settings.application import Health
+    from branchline.settings.platform import PlatformSettings
 
 INTERVAL = 5
 """Seconds between two health checks of the load balancer, the least that it takes."""
@@ -65,6 +63,8 @@ def environment_id(values: dict[str, str]) -> EnvironmentId | None:
 
 def host(push: Push, base: Base, settings: PlatformSettings) -> str:
     """The host that serves the push's environment: below the project's own domain, the operator's or the base's."""
+    from branchline.settings.platform import PlatformSettings
+
     default = PlatformSettings().domain
     domain = push.application.domain or (base.domain if settings.domain == default else settings.domain)
     return naming.host(settings.hosts, push.environment.slug, push.environment.project, domain)
@@ -76,6 +76,8 @@ def check(push: Push, base: Base, settings: PlatformSettings) -> None:
     Raises:
         ConfigurationError: a size that Fargate doesn't have or the operator doesn't allow, or a secret given by value.
     """
+    from branchline.settings.limits import memory_bytes
+
     task, ceiling = push.application.ecs, settings.limits
     if task.memory * 2**20 > memory_bytes(ceiling.memory) or task.cpu > ceiling.cpus * 1024:
         raise ConfigurationError(
@@ -97,6 +99,8 @@ def check(push: Push, base: Base, settings: PlatformSettings) -> None:
 
 def configuration(push: Push, image: str, host: str) -> str:
     """A digest of all that decides how the release behaves. Build settings aren't in it: they made the image."""
+    import msgspec
+
     application = msgspec.structs.replace(push.application, build=type(push.application.build)(), project=None)
     what = [image, host, msgspec.to_builtins(application), sorted(_plain_environment(push).items())]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
@@ -106,6 +110,8 @@ def release_values(
     push: Push, release: Release, host: str, port: int, created: datetime, settings: PlatformSettings
 ) -> dict[str, str]:
     """What a release's task definition is tagged with: the record of the release."""
+    import msgspec
+
     found = {
         **owner(push.environment),
         labels.HOST: host,
