@@ -107,7 +107,9 @@ class Removed:
     resources: tuple[str, ...]
     """Empty where there was nothing to remove."""
     why: str = ""
-    """What it was removed for, such as that its branch was deleted, or by whom."""
+    """What it was removed for, such as that its branch is gone."""
+    delivery: str = ""
+    """The id of the webhook's delivery that asked for it, by which the forge's list has it."""
 
 
 Event = DeployStarted | Waiting | PhaseStarted | PhaseFinished | Output | Note | Ready | Failed | Removed

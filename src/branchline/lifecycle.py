@@ -6,6 +6,8 @@ needs to know, it asks for.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -27,7 +29,10 @@ from branchline.errors import (
 )
 from branchline.events import DeployStarted, Failed, Note, Phase, Publish, Ready, Removed
 from branchline.phases import Stopwatch, phase
-from branchline.ports import Adjustment, Deletion, Holdings, Platform, Push, Source
+from branchline.ports import Adjustment, Deletion, Holdings, Platform, Push
+from branchline.redaction import redact
+
+_MEASURED = re.compile(r"\d+\.\d+")
 
 
 def deploy(
@@ -57,7 +62,8 @@ def deploy(
                 with suppress(BranchlineError):  # where the engine is what fails, the first error is the one to tell
                     platform.engine.fail(push, release, error.message)
                     platform.images.prune(environment.project)
-                publish(Failed(environment, push.commit, error.message, error.details))
+                repeated = _failed_so_before(push, present, error.message)
+                publish(Failed(environment, push.commit, error.message, error.details, repeated))
                 if present is not None and present.release is not None:
                     older = present.release
                     publish(Note(environment, f"release {older.number}, commit {older.commit[:12]}, goes on serving"))
@@ -80,6 +86,18 @@ def deploy(
         publish(ready)
         _retire(platform, environment, publish, cancellation)
     return ready
+
+
+def _failed_so_before(push: Push, present: Environment | None, reason: str) -> bool:
+    """Whether this commit's failure for this reason is on record, where engines keep the reason's beginning.
+
+    Measured numbers in it, such as the seconds that a request was given, differ from one time to the next.
+    """
+    failed = present.failed if present is not None else None
+    if failed is None or failed.commit != push.commit or not failed.failure:
+        return False
+    now, before = (_MEASURED.sub("#", text) for text in (redact(reason, push.secrets), failed.failure))
+    return now.startswith(before)
 
 
 def _release(
@@ -155,17 +173,19 @@ def destroy(
     environment: EnvironmentId,
     publish: Publish,
     cancellation: Cancellation,
+    *,
     why: str = "",
+    delivery: str = "",
 ) -> tuple[str, ...]:
     """Removes all that the branch has; returns what that was. A deploy of it that is running is cancelled.
 
-    `why` is for those who hear of it, such as that the branch was deleted.
+    `why` is for those who hear of it, such as that the branch was deleted; `delivery` is the webhook's that said so.
 
     Running it again, or for a branch that never had anything, removes nothing and is no error.
     """
     with platform.lease.turn(Deletion(environment), cancellation, publish):
         removed = tuple(platform.engine.destroy(environment) + platform.images.prune(environment.project))
-        publish(Removed(environment, removed, why))
+        publish(Removed(environment, removed, why, delivery))
     return removed
 
 
@@ -217,39 +237,33 @@ class Reapable:
     branch_gone: bool = False
 
 
-def comes_from(environment: Environment, source: Source) -> bool:
+def comes_from(environment: Environment, repository: str) -> bool:
     """Whether the environment's branch is of this repository, as far as it is known where it comes from."""
     theirs = environment.repository
-    return not theirs or naming.repository_key(theirs) == naming.repository_key(source.url)
+    return not theirs or naming.repository_key(theirs) == naming.repository_key(repository)
 
 
-def reapable(
-    platform: Platform | Holdings,
-    project: str | None,
-    source: Source | None,
-    now: datetime,
-    *,
-    any_repository: bool = False,
-) -> list[Reapable]:
+Branches = Callable[[Environment], frozenset[str] | None]
+"""The branches that there are now in the repository that an environment comes from; None where that isn't known, and
+so no reason to remove it. Raises a BranchlineError where they can't be listed, which is never read as "none"."""
+
+
+def reapable(platform: Platform | Holdings, branches: Branches, now: datetime) -> list[Reapable]:
     """What is to be removed: environments whose branch is gone or whose time is up, and leftovers of dead deploys.
 
-    `project` is the project whose branches `source` has. Only its environments are held against them, and of those only
-    the ones that come from that repository, unless `any_repository` says that it is the same by another name.
+    Each repository is asked once.
 
     Raises:
-        SourceError: the branches can't be listed, or there are none. That is never taken for "all are gone".
+        SourceError: a repository has no branches. That is never taken for "all are gone".
     """
     found: list[Reapable] = []
-    branches = source.branches() if source is not None else None
-    if branches is not None and not branches:
-        raise SourceError(
-            "the repository has no branches at all, so nothing is removed",
-            remedy="if that is right, remove the environments by name: branchline destroy BRANCH",
-        )
+    listed: dict[tuple[str, str], frozenset[str] | None] = {}
     for environment in platform.engine.environments():
-        mine = source is not None and environment.id.project == project
-        mine = mine and (any_repository or (source is not None and comes_from(environment, source)))
-        if mine and branches is not None and environment.id.branch not in branches:
+        origin = environment.id.project, environment.repository
+        if origin not in listed:
+            listed[origin] = _existing(branches, environment)
+        existing = listed[origin]
+        if existing is not None and environment.id.branch not in existing:
             found.append(Reapable(environment.id, "its branch is gone", whole=True, branch_gone=True))
         elif environment.expires is not None and environment.expires <= now:
             found.append(Reapable(environment.id, f"it expired at {environment.expires:%Y-%m-%d %H:%M}", whole=True))
@@ -262,10 +276,20 @@ def reapable(
     return found
 
 
+def _existing(branches: Branches, environment: Environment) -> frozenset[str] | None:
+    existing = branches(environment)
+    if existing is not None and not existing:
+        raise SourceError(
+            f"the repository of {environment.id.project} has no branches at all, so nothing is removed",
+            remedy="if that is right, remove the environments by name: branchline destroy BRANCH",
+        )
+    return existing
+
+
 def reap(
     platform: Platform | Holdings,
     items: list[Reapable],
-    source: Source | None,
+    branches: Branches,
     now: datetime,
     publish: Publish,
     cancellation: Cancellation,
@@ -273,28 +297,43 @@ def reap(
     """Removes them; returns what each had.
 
     A branch may have come back or been deployed since it was listed, so that is asked once more, when nobody else has
-    its turn.
+    its turn. One that can't be removed keeps none of the others.
+
+    Raises:
+        BranchlineError: after all the others, what kept the first one that couldn't be removed.
     """
     removed: dict[Reapable, tuple[str, ...]] = {}
+    failures: list[BranchlineError] = []
     for item in items:
-        with platform.lease.turn(Adjustment(item.environment), cancellation, publish):
-            if item.whole and not _still_reapable(platform, item, source, now):
-                continue
-            remains = (
-                platform.engine.destroy(item.environment) if item.whole else platform.engine.sweep(item.environment)
-            )
-            removed[item] = tuple(remains)
-            publish(Removed(item.environment, removed[item], item.why))
+        try:
+            with platform.lease.turn(Adjustment(item.environment), cancellation, publish):
+                if item.whole and not _still_reapable(platform, item, branches, now):
+                    continue
+                remains = (
+                    platform.engine.destroy(item.environment) if item.whole else platform.engine.sweep(item.environment)
+                )
+                removed[item] = tuple(remains)
+                # An environment that goes on living has only lost what a killed deploy of it left.
+                if item.whole or platform.engine.find(item.environment) is None:
+                    publish(Removed(item.environment, removed[item], item.why))
+        except BranchlineError as error:
+            cancellation.check()
+            failures.append(error)
     for project in platform.images.projects():
         platform.images.prune(project)
+    if failures:
+        raise failures[0]
     return removed
 
 
-def _still_reapable(platform: Platform | Holdings, item: Reapable, source: Source | None, now: datetime) -> bool:
-    if item.branch_gone:
-        return source is None or item.environment.branch not in source.branches()
+def _still_reapable(platform: Platform | Holdings, item: Reapable, branches: Branches, now: datetime) -> bool:
     found = platform.engine.find(item.environment)
-    return found is not None and found.expires is not None and found.expires <= now
+    if found is None:
+        return False
+    if item.branch_gone:
+        existing = _existing(branches, found)
+        return existing is not None and item.environment.branch not in existing
+    return found.expires is not None and found.expires <= now
 
 
 def require(platform: Platform, environment: EnvironmentId) -> Environment:

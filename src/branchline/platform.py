@@ -6,17 +6,20 @@ Vendors are imported inside the functions, so that a command that needs none of 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from branchline.errors import ConfigurationError
-from branchline.ports import Builder, Platform
+from branchline.ports import Bookmarks, Builder, Notifier, Platform, Secrets
 from branchline.settings.platform import PlatformSettings
+from branchline.signing import FileSecrets
 
 if TYPE_CHECKING:
     from branchline.checks import Check
     from branchline.engines.docker.routing import Routing
     from branchline.engines.ecs.aws import Aws
+    from branchline.engines.ecs.webhook_secret import Document
 
 
 def state_directory(settings: PlatformSettings) -> Path:
@@ -116,6 +119,95 @@ def aws(settings: PlatformSettings) -> Aws:
     from branchline.engines.ecs.aws import Aws
 
     return Aws(settings.ecs)
+
+
+def notifiers(settings: PlatformSettings) -> list[Notifier]:
+    """Who tells people what happens, as the operator has it; none where nothing of it is set.
+
+    Raises:
+        ConfigurationError: one of them can't work as it is set.
+    """
+    found: list[Notifier] = []
+    slack, urls = settings.slack, settings.apprise.urls
+    if slack.webhook or slack.token or slack.channel:
+        from branchline.notifiers.slack import Slack
+
+        bookmarks = _bookmarks(settings)
+        found.append(Slack(slack.webhook, slack.token, slack.channel, slack.people, slack.api, bookmarks))
+    if urls:
+        from branchline.notifiers.apprise import Apprise
+
+        found.append(Apprise(urls))
+    # The forges come here: one notifier for all of them, as About.repository says whose a branch is.
+    return found
+
+
+def _bookmarks(settings: PlatformSettings) -> Bookmarks:
+    from branchline.notifiers.bookmarks import FileBookmarks
+
+    if settings.engine == "ecs":
+        from branchline.engines.ecs.bookmarks import DynamoBookmarks
+
+        return DynamoBookmarks(aws(settings), settings.platform)
+    return FileBookmarks(state_directory(settings) / "bookmarks")
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where forges say that a branch is gone, and what they sign it with."""
+
+    url: str
+    """The URL below which they post, without a slash at its end."""
+    secrets: Secrets
+    public: bool
+    """Whether forges are meant to reach it."""
+
+
+def listening(settings: PlatformSettings) -> Listening:
+    """Where the platform listens to forges.
+
+    Raises:
+        ConfigurationError: on AWS it doesn't, yet.
+    """
+    given = settings.webhook.url.rstrip("/")
+    if settings.engine == "ecs":
+        from branchline.engines.ecs import webhook
+        from branchline.engines.ecs.webhook_secret import EcsSecrets
+
+        account = aws(settings)
+        made = webhook.require(account, settings.platform)
+        api = made.endpoint.partition("://")[2].partition(".")[0]
+        return Listening(given.replace("{api}", api) or made.endpoint, EcsSecrets(account, made.secret), public=True)
+    bind = settings.webhook.bind
+    here = f"http://{f'[{bind}]' if ':' in bind else bind}:{settings.webhook.port}"
+    return Listening(given or here, FileSecrets(state_directory(settings) / "webhook-secrets.json"), public=bool(given))
+
+
+def told(settings: PlatformSettings) -> Document:
+    """What the webhook's function on AWS is told of the settings: whom to tell, and which forges may be asked."""
+    from branchline.engines.ecs.webhook_secret import Document
+
+    # A GitHub App's key is in a file here, and the Lambda doesn't have what signs with it.
+    usable = {name: table for name, table in forges(settings).items() if "token" in table}
+    return Document(slack=_slack(settings), forges=usable)
+
+
+def _slack(settings: PlatformSettings) -> dict[str, Any]:
+    """The table [slack]; empty where nothing can be sent by it."""
+    if not (settings.slack.webhook or settings.slack.token):
+        return {}
+    import msgspec
+
+    return msgspec.to_builtins(settings.slack)
+
+
+def forges(settings: PlatformSettings) -> dict[str, dict[str, str]]:
+    """The tables of the forges that may be used, by their names; what they are left empty isn't in them."""
+    import msgspec
+
+    tables = {name: msgspec.to_builtins(getattr(settings, name)) for name in ("github", "gitlab", "bitbucket", "gitea")}
+    usable = {name: table for name, table in tables.items() if table["token"] or table.get("app")}
+    return {name: {key: value for key, value in table.items() if value} for name, table in usable.items()}
 
 
 def checks(settings: PlatformSettings) -> list[Check]:

@@ -67,7 +67,7 @@ def ask(
     attempts: int = 3,
     accept: tuple[int, ...] = (),
 ) -> Answer:
-    """Sends a request, with `data` as JSON, and returns the answer.
+    """Sends a request, with `data` as JSON, and returns the answer. Bytes are sent as they are.
 
     What wasn't taken at all is sent again: a connection that failed, and an answer that says so. A request that may
     have been carried out, such as one whose answer was lost, is sent again only if its method is idempotent.
@@ -76,7 +76,7 @@ def ask(
         method: such as `POST`.
         url: with its query. It may hold a secret.
         headers: in addition to our own.
-        data: anything that `json.dumps` takes; None for no body.
+        data: anything that `json.dumps` takes, or JSON already in bytes; None for no body.
         timeout: seconds to connect, and seconds between two bytes of the answer.
         attempts: how often it is sent at the most, within a few seconds.
         accept: further statuses that are no error, in addition to 2xx, such as 404.
@@ -88,7 +88,7 @@ def ask(
     body = None
     if data is not None:
         sent["content-type"] = "application/json"
-        body = json.dumps(data).encode()
+        body = data if isinstance(data, bytes) else json.dumps(data).encode()
     for attempt in range(1, attempts + 1):
         answer = _try(method, url, body, sent, timeout, last=attempt == attempts)
         if answer is not None and (attempt == attempts or answer.status not in _may_be_repeated(method)):

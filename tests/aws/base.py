@@ -12,6 +12,9 @@ from branchline.engines.ecs.bootstrap import bootstrap
 
 
 def make_base(aws: Aws, platform: str, **options: Any) -> Base:
-    """A platform's base, by `bootstrap` itself. `options` are those of `Wanted`, such as `shards=2`."""
-    plan = make_plan(aws, platform, Wanted(**options))
+    """A platform's base, by `bootstrap` itself. `options` are those of `Wanted`, such as `shards=2`.
+
+    It listens to no webhook, unless they say so.
+    """
+    plan = make_plan(aws, platform, Wanted(**{"webhook": False} | options))
     return bootstrap(aws, plan, lambda _: None, Cancellation()).base

@@ -34,8 +34,13 @@ def nobody(_: Progress) -> None:
     pass
 
 
+def wanted(**options: Any) -> Wanted:
+    """Without the webhook, which is a stack of its own; see test_webhook_on_ecs.py."""
+    return Wanted(**{"webhook": False} | options)
+
+
 def make(aws: Aws, platform: str = NAME, **options: Any) -> Made:
-    return bootstrap(aws, make_plan(aws, platform, Wanted(**options)), nobody, Cancellation())
+    return bootstrap(aws, make_plan(aws, platform, wanted(**options)), nobody, Cancellation())
 
 
 def take_down(aws: Aws, remove_environments: Callable[[], list[str]] | None = None) -> list[str]:
@@ -177,7 +182,7 @@ def test_a_changed_setting_changes_what_there_is(aws_account: Aws) -> None:
 def test_progress_is_told_resource_by_resource(aws_account: Aws) -> None:
     told: list[Progress] = []
 
-    bootstrap(aws_account, make_plan(aws_account, NAME, Wanted()), told.append, Cancellation())
+    bootstrap(aws_account, make_plan(aws_account, NAME, wanted()), told.append, Cancellation())
 
     done = {progress.resource for progress in told if progress.status == "CREATE_COMPLETE"}
     assert {"Cluster", "LoadBalancer", "HttpListener", "LeaseTable", "ExecutionRole", "TaskRole", BASE} <= done
@@ -187,7 +192,7 @@ def test_progress_is_told_resource_by_resource(aws_account: Aws) -> None:
 def test_a_dry_run_tells_the_changes_and_makes_none(aws_account: Aws) -> None:
     before = everything(aws_account)
 
-    changes = preview(aws_account, make_plan(aws_account, NAME, Wanted(shards=2)), Cancellation())
+    changes = preview(aws_account, make_plan(aws_account, NAME, wanted(shards=2)), Cancellation())
 
     assert {"Cluster", "LoadBalancer", "Vpc"} <= {change.resource for change in changes[BASE]}
     assert {change.action for change in changes[BASE]} == {"Add"}
@@ -196,17 +201,17 @@ def test_a_dry_run_tells_the_changes_and_makes_none(aws_account: Aws) -> None:
     make(aws_account)
     there = everything(aws_account)
 
-    changes = preview(aws_account, make_plan(aws_account, NAME, Wanted(log_retention=90)), Cancellation())
+    changes = preview(aws_account, make_plan(aws_account, NAME, wanted(log_retention=90)), Cancellation())
 
     assert [(change.action, change.resource) for change in changes[BASE]] == [("Modify", "Cluster")]
     assert everything(aws_account) == there
     left = aws_account.cloudformation.list_change_sets(StackName=BASE)["Summaries"]
     assert [each for each in left if each.get("ExecutionStatus") == "AVAILABLE"] == []
-    assert preview(aws_account, make_plan(aws_account, NAME, Wanted()), Cancellation()) == {BASE: []}
+    assert preview(aws_account, make_plan(aws_account, NAME, wanted()), Cancellation()) == {BASE: []}
 
 
 def test_what_an_interrupted_run_left_is_gone_on_with(aws_account: Aws) -> None:
-    plan = make_plan(aws_account, NAME, Wanted())
+    plan = make_plan(aws_account, NAME, wanted())
     stack = plan.base(1)
     aws_account.cloudformation.create_change_set(
         StackName=stack.name,
@@ -225,7 +230,7 @@ def test_an_interrupted_run_is_gone_on_with_by_the_next(aws_account: Aws) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bootstrap(aws_account, make_plan(aws_account, NAME, Wanted(shards=2)), interrupt, Cancellation())
+        bootstrap(aws_account, make_plan(aws_account, NAME, wanted(shards=2)), interrupt, Cancellation())
     with pytest.raises(ConfigurationError, match="the load balancer 2 of 'shop' is missing"):
         read_shard(aws_account, read_base(aws_account, NAME), 2)
 
@@ -234,7 +239,7 @@ def test_an_interrupted_run_is_gone_on_with_by_the_next(aws_account: Aws) -> Non
 
 
 def test_a_failed_creation_says_why_and_is_made_anew(aws_account: Aws) -> None:
-    plan = make_plan(aws_account, NAME, Wanted())
+    plan = make_plan(aws_account, NAME, wanted())
     broken = plan.base(1)
     parameters = {**broken.parameters, "HostedZoneId": "Z0", "Dns": "wildcard", "CertificateArn": "arn:none"}
     broken = stacks.Stack(broken.name, NAME, broken.template, parameters)

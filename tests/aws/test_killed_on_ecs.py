@@ -213,7 +213,7 @@ def test_what_a_killed_destroy_left_is_found(shop: Shop) -> None:
 
 def reap(shop: Shop) -> None:
     platform, now = shop.platform(), datetime.now(UTC)
-    found = lifecycle.reapable(platform, None, None, now)
+    found = lifecycle.reapable(platform, lambda _: None, now)
     assert [item.environment for item in found] == [shop.environment]
-    lifecycle.reap(platform, found, None, now, nothing, Cancellation())
-    assert lifecycle.reapable(platform, None, None, now) == []
+    lifecycle.reap(platform, found, lambda _: None, now, nothing, Cancellation())
+    assert lifecycle.reapable(platform, lambda _: None, now) == []

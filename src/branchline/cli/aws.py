@@ -14,7 +14,7 @@ from branchline.cancellation import Cancellation
 from branchline.cli.options import json_option
 from branchline.cli.output import hang, paint, print_json, sign
 from branchline.cli.stack_progress import stack_progress
-from branchline.platform import assemble, aws
+from branchline.platform import assemble, aws, told
 from branchline.settings import patterns
 from branchline.settings.platform import PlatformSettings
 from branchline.settings.reading import read_platform
@@ -107,6 +107,12 @@ _name_option = click.option(
     callback=_items,
     help="Names (* for anything) or ARNs of secrets that environments may have; those in 'preview/' unless said.",
 )
+@click.option(
+    "--webhook/--no-webhook",
+    default=None,
+    help="Whether a forge's word that a branch is gone removes its environment; a new platform listens unless said.",
+)
+@click.option("--alarm-topic", metavar="ARN", help="An SNS topic that hears of what couldn't be removed.")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @json_option
 def bootstrap_command(
@@ -121,6 +127,8 @@ def bootstrap_command(
     shards: int | None,
     log_retention: int | None,
     secrets: tuple[str, ...] | None,
+    webhook: bool | None,
+    alarm_topic: str | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -145,13 +153,16 @@ def bootstrap_command(
         shards=shards,
         log_retention=log_retention,
         secrets=secrets,
+        webhook=webhook,
+        alarm_topic=alarm_topic,
+        fork_label=settings.webhook.fork_label,
     )
     plan = make_plan(account, settings.platform, wanted)
     if dry_run:
         _show_changes(settings.platform, bootstrap.preview(account, plan, Cancellation()), as_json=as_json)
         return
     with stack_progress() as report:
-        made = bootstrap.bootstrap(account, plan, report, Cancellation())
+        made = bootstrap.bootstrap(account, plan, report, Cancellation(), told(settings))
     if as_json:
         print_json(
             {
@@ -160,6 +171,7 @@ def bootstrap_command(
                 "domain": made.base.domain,
                 "scheme": made.base.scheme,
                 "load_balancer": made.base.load_balancer.dns,
+                "webhook": made.endpoint or None,
                 "stacks": made.outcomes,
                 "notes": list(made.notes),
             }
@@ -214,7 +226,7 @@ def doctor_command(name: str | None, as_json: bool) -> None:
 
 
 @aws_command.command("template")
-@click.argument("which", type=click.Choice(["base", "load-balancer", "capacity-ec2"]), default="base")
+@click.argument("which", type=click.Choice(["base", "load-balancer", "capacity-ec2", "webhook"]), default="base")
 def template_command(which: Template) -> None:
     """Print a CloudFormation template, to be deployed by other tools."""
     from branchline.engines.ecs import templates
@@ -276,6 +288,8 @@ def _show_made(settings: PlatformSettings, made: Made, region: str) -> None:
         click.echo(paint(f"{stack}: {outcome}", bold=True))
     for note in made.notes:
         hang(f"  {paint(sign('remedy'))} ", note)
+    if made.endpoint:
+        hang(f"  {paint(sign('remedy'))} ", "have deleted branches removed: branchline webhook install")
     click.echo("\nFor platform.toml:\n")
     click.echo(paint(f'engine = "ecs"\nplatform = "{made.base.platform}"\n\n[ecs]\nregion = "{region}"'))
     if settings.ecs.profile:

@@ -120,13 +120,14 @@ class Ecs(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where forges say that a branch is gone. On ECS, 'branchline aws bootstrap' makes that place."""
+    """Where forges say that a branch is gone. On ECS, `branchline aws bootstrap` makes that place."""
 
     url: Annotated[
         str,
         Meta(
             pattern=patterns.URL_OR_EMPTY,
-            description="The URL below which forges reach 'branchline webhook serve'. Not used on ECS.",
+            description="The URL below which forges reach 'branchline webhook serve'; on ECS, in place of the API's"
+            " own, with '{api}' for its id.",
             examples=["https://hooks.preview.example.com"],
             extra={"expected": 'a URL such as "https://hooks.preview.example.com"'},
         ),

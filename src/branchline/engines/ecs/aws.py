@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from types_boto3_ecs import ECSClient
     from types_boto3_elbv2 import ElasticLoadBalancingv2Client
     from types_boto3_iam import IAMClient
+    from types_boto3_lambda import LambdaClient
     from types_boto3_logs import CloudWatchLogsClient
     from types_boto3_route53 import Route53Client
+    from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_service_quotas import ServiceQuotasClient
     from types_boto3_sts import STSClient
 
@@ -200,6 +202,16 @@ class Aws:
     def sts(self) -> STSClient:
         """Security Token Service: who we are."""
         return self._client("sts")
+
+    @cached_property
+    def functions(self) -> LambdaClient:
+        """Lambda."""
+        return self._client("lambda")
+
+    @cached_property
+    def secrets(self) -> SecretsManagerClient:
+        """Secrets Manager."""
+        return self._client("secretsmanager")
 
     @cached_property
     def quotas(self) -> ServiceQuotasClient:

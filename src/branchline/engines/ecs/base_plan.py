@@ -54,6 +54,12 @@ class Wanted:
     """Names, which may have wildcards, or ARNs, of what environments may be given as secrets."""
     vpc: str | None = None
     subnets: tuple[str, ...] = ()
+    webhook: bool | None = None
+    """Whether forges are listened to; a new platform does unless said otherwise."""
+    alarm_topic: str | None = None
+    """The ARN of an SNS topic that hears of what the webhook's function couldn't do."""
+    fork_label: str = ""
+    """The label that allows a fork's commit; see `webhook.fork_label` in platform.toml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,8 @@ class Plan:
     """How many load balancers the base has; 0 where there is no base yet."""
     instances: tuple[int, int] | None = None
     """On EC2, how many stay and how many there may be, where the operator has said it."""
+    webhook: Mapping[str, str] | None = None
+    """What the operator has said of the parameters of webhook.yaml; None for no such stack."""
 
     @property
     def domain(self) -> str:
@@ -87,6 +95,14 @@ class Plan:
     def has_certificate(self) -> bool:
         """Whether the load balancers speak HTTPS."""
         return _has_certificate(self.parameters)
+
+    def listening(self) -> Stack | None:
+        """The stack that listens to forges, if there should be one."""
+        if self.webhook is None:
+            return None
+        shared = ("Domain", "HostedZoneId", "LogRetentionDays")
+        parameters = {"Platform": self.platform, **{name: self.parameters[name] for name in shared}, **self.webhook}
+        return Stack(names.webhook_stack(self.platform), self.platform, "webhook", parameters)
 
     def base(self, shards: int) -> Stack:
         """The base's stack, with that many load balancers in use."""
@@ -121,7 +137,19 @@ def make_plan(aws: Aws, platform: str, wanted: Wanted) -> Plan:
         )
     if now:
         _refuse_what_environments_stand_on(aws, platform, now, parameters)
-    return Plan(platform, parameters, int(now.get("Shards", "0")), wanted.instances)
+    webhook = _webhook(wanted) if _listens(aws, platform, wanted, is_new=not now) else None
+    return Plan(platform, parameters, int(now.get("Shards", "0")), wanted.instances, webhook)
+
+
+def _listens(aws: Aws, platform: str, wanted: Wanted, *, is_new: bool) -> bool:
+    if wanted.webhook is not None:
+        return wanted.webhook
+    return is_new or stacks.find(aws, names.webhook_stack(platform), platform) is not None
+
+
+def _webhook(wanted: Wanted) -> dict[str, str]:
+    topic = {} if wanted.alarm_topic is None else {"AlarmTopicArn": wanted.alarm_topic}
+    return topic | {"ForkLabel": wanted.fork_label}
 
 
 def find_base(aws: Aws, platform: str) -> StackTypeDef | None:

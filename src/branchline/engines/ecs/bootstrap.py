@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from itertools import count, takewhile
 
 from branchline.cancellation import Cancellation
-from branchline.engines.ecs import names, stacks
+from branchline.engines.ecs import names, stacks, webhook
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base, read_base, read_shard
 from branchline.engines.ecs.base_plan import Plan
 from branchline.engines.ecs.stacks import Change, Outcome, Report, Stack
+from branchline.engines.ecs.webhook_secret import NOTHING_TOLD, Document
 from branchline.errors import ConfigurationError
 
 _UNPROTECTED_AT_ONCE = 50
@@ -30,10 +31,14 @@ class Made:
     """What became of each stack, by its name: created, updated, unchanged, deleted."""
     notes: tuple[str, ...]
     """What is left to do, or worth knowing."""
+    endpoint: str = ""
+    """The URL below which forges post; empty where they aren't listened to."""
 
 
-def bootstrap(aws: Aws, plan: Plan, report: Report, cancellation: Cancellation) -> Made:
+def bootstrap(aws: Aws, plan: Plan, report: Report, cancellation: Cancellation, told: Document = NOTHING_TOLD) -> Made:
     """Makes the base and what belongs to it, in the order in which each is needed.
+
+    `told` is what the webhook's function is told of the operator's settings.
 
     Raises:
         AwsError: AWS refuses something; says what.
@@ -66,8 +71,16 @@ def bootstrap(aws: Aws, plan: Plan, report: Report, cancellation: Cancellation) 
         name = names.shard_stack(plan.platform, shard)
         if stacks.delete(aws, name, plan.platform, report, cancellation):
             outcomes[name] = "deleted"
+    listening, endpoint = plan.listening(), ""
+    if listening is not None:
+        deploy(listening)
+        made = webhook.require(aws, plan.platform)
+        webhook.equip(aws, made, told, cancellation)
+        endpoint = made.endpoint
+    elif stacks.delete(aws, names.webhook_stack(plan.platform), plan.platform, report, cancellation):
+        outcomes[names.webhook_stack(plan.platform)] = "deleted"
     base = read_base(aws, plan.platform)
-    return Made(base, outcomes, tuple(_notes(plan, base)))
+    return Made(base, outcomes, tuple(_notes(plan, base)), endpoint)
 
 
 def preview(aws: Aws, plan: Plan, cancellation: Cancellation) -> dict[str, list[Change]]:
@@ -76,6 +89,9 @@ def preview(aws: Aws, plan: Plan, cancellation: Cancellation) -> dict[str, list[
     What hangs on a base that isn't there yet is only named: its parameters aren't known.
     """
     changes = {names.base_stack(plan.platform): stacks.preview(aws, plan.base(plan.shards), cancellation)}
+    listening = plan.listening()
+    if listening is not None:
+        changes[listening.name] = stacks.preview(aws, listening, cancellation)
     further = [names.shard_stack(plan.platform, shard) for shard in range(2, plan.shards + 1)]
     if plan.shards_now:
         outputs = _outputs(aws, plan)
@@ -92,6 +108,8 @@ def preview(aws: Aws, plan: Plan, cancellation: Cancellation) -> dict[str, list[
     capacity = names.capacity_stack(plan.platform)
     if not plan.on_instances and stacks.find(aws, capacity, plan.platform) is not None:
         going.append(capacity)
+    if listening is None and stacks.find(aws, names.webhook_stack(plan.platform), plan.platform) is not None:
+        going.append(names.webhook_stack(plan.platform))
     return changes | {name: [Change("Remove", name, stacks.KIND, False)] for name in going}
 
 

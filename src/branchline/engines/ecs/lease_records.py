@@ -189,6 +189,10 @@ def may_take(claim: Claim, item: Item, dead: Collection[Claim]) -> bool:
 # As DynamoDB has it
 
 
+BOOKMARKS = "bookmarks:"
+"""What the keys of bookmarks start with, which are in the same table. No project's name holds a colon."""
+
+
 def key_of(environment: EnvironmentId) -> str:
     """The item's key. No project's name holds a slash."""
     return f"{environment.project}/{labels.branch_value(environment.branch)}"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 from branchline.engines.ecs import names
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.lease_records import (
+    BOOKMARKS,
     Claim,
     Failure,
     Item,
@@ -205,7 +206,10 @@ class LeaseTable:
         with self._asking("can't list", None):
             for page in pages.paginate(TableName=self._name, ConsistentRead=True):
                 for raw in page["Items"]:
-                    environment = environment_of(self._platform, raw["environment"].get("S", ""))
+                    key = raw["environment"].get("S", "")
+                    if key.startswith(BOOKMARKS):
+                        continue
+                    environment = environment_of(self._platform, key)
                     if project in (None, environment.project):
                         found[environment] = read_item(environment, raw)
         return found

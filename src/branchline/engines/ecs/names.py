@@ -31,6 +31,11 @@ def capacity_stack(platform: str) -> str:
     return f"branchline-{platform}-capacity"
 
 
+def webhook_stack(platform: str) -> str:
+    """The stack of what removes environments whose branch is gone."""
+    return f"branchline-{platform}-webhook"
+
+
 def cluster(platform: str) -> str:
     """The ECS cluster."""
     return f"branchline-{platform}"

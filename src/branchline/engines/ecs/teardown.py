@@ -52,6 +52,8 @@ def teardown(
                 remedy="give --with-environments to remove them first",
             )
         removed += remove_environments()
+    if stacks.delete(aws, names.webhook_stack(platform), platform, report, cancellation):
+        removed.append(f"stack {names.webhook_stack(platform)}")
     _wait_for_tasks(aws, platform, cancellation)
     if remove_capacity(aws, platform, report, cancellation):
         removed.append(f"stack {names.capacity_stack(platform)}")

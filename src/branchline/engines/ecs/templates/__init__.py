@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 from typing import Literal
 
-Template = Literal["base", "load-balancer", "capacity-ec2"]
-TEMPLATES: tuple[Template, ...] = ("base", "load-balancer", "capacity-ec2")
+Template = Literal["base", "load-balancer", "capacity-ec2", "webhook"]
+TEMPLATES: tuple[Template, ...] = ("base", "load-balancer", "capacity-ec2", "webhook")
 
 
 def text(name: Template) -> str:

@@ -1,0 +1,130 @@
+"""What the function does when nobody waits for it: remove what a branch had, and look for what was missed."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from branchline import lifecycle, reception
+from branchline.cancellation import Cancellation
+from branchline.engines.ecs.aws import Aws
+from branchline.engines.ecs.bookmarks import DynamoBookmarks
+from branchline.engines.ecs.estate import EcsEstate
+from branchline.engines.ecs.image_store import EcsImageStore
+from branchline.engines.ecs.lease import DynamoLease
+from branchline.environment import Environment
+from branchline.errors import BranchlineError
+from branchline.events import Event, Publish
+from branchline.forges.api import forge_of
+from branchline.forges.judging import ForgeBranches
+from branchline.functions.configuration import Configuration
+from branchline.notifiers.dispatch import Dispatch
+from branchline.notifiers.slack import Slack
+from branchline.ports import About, Holdings, Notifier
+from branchline.reception import Removal
+
+_PATIENCE = 15.0
+"""Seconds for all that is told when the work is done."""
+_TIME = 240.0
+"""Seconds for a job. The function has 300."""
+
+
+class Log(Protocol):
+    """Writes a line to the function's log."""
+
+    def __call__(self, what: str, **details: object) -> None: ...
+
+
+def holdings(aws: Aws, platform: str) -> Holdings:
+    """The platform, for who only looks and removes."""
+    lease, images = DynamoLease(aws, platform), EcsImageStore(aws, platform)
+    return Holdings(name=platform, engine=EcsEstate(aws, platform, lease, images), images=images, lease=lease)
+
+
+def remove(aws: Aws, configuration: Configuration, removals: list[Removal], log: Log) -> dict[str, Any]:
+    """Removes what the branches had.
+
+    Raises:
+        BranchlineError: something couldn't be removed; doing it again goes on with it.
+    """
+    platform, done = holdings(aws, configuration.platform), dict[str, Any]()
+    calls, cancellation = aws.calls.total(), Cancellation()
+    for removal in removals:
+        begun = datetime.now(UTC)
+        with _telling(aws, configuration, log) as listening, cancellation.deadline(_TIME):
+            forge = forge_of(removal.repository[0], configuration.forges)
+            removed = reception.remove(platform, removal, forge, listening, cancellation)
+        done[removal.branch] = removed
+        log(
+            "removed",
+            branch=removal.branch,
+            delivery=removal.delivery,
+            removed=removed,
+            seconds=round((datetime.now(UTC) - begun).total_seconds(), 2),
+            calls=aws.calls.total() - calls,
+        )
+    return {"removed": done, "calls": aws.calls.total() - calls}
+
+
+def reap(aws: Aws, configuration: Configuration, log: Log) -> dict[str, Any]:
+    """Removes environments whose branch is gone or whose time is up, and what dead deploys left.
+
+    Of a repository whose branches can't be listed, nothing is removed for its branch's sake.
+
+    Raises:
+        BranchlineError: after all else is done: such a repository, or something that couldn't be removed.
+    """
+    platform, now, cancellation = holdings(aws, configuration.platform), datetime.now(UTC), Cancellation()
+    branches = ForgeBranches(configuration.forges)
+    with _telling(aws, configuration, log) as listening, cancellation.deadline(_TIME):
+        known = {each.id: each for each in platform.engine.environments()}
+
+        def publish(event: Event) -> None:
+            if (owner := known.get(event.environment)) is not None:  # leftovers are of nothing that anybody knows
+                listening(owner)(event)
+
+        items = lifecycle.reapable(platform, branches, now)
+        removed = lifecycle.reap(platform, items, branches, now, publish, cancellation)
+    done = {f"{item.environment.project}/{item.environment.branch}": what for item, what in removed.items()}
+    log("reaped", removed=done, why={item.environment.branch: item.why for item in removed})
+    if branches.problems:
+        problems = "; ".join(branches.problems)
+        raise BranchlineError(problems, remedy="the next run asks again; see docs/how-to/webhooks.md")
+    return {"removed": done}
+
+
+@contextmanager
+def _telling(aws: Aws, configuration: Configuration, log: Log) -> Generator[_Listening]:
+    """Gives who hears of each environment's events; in the end, waits for them a while, and logs what wasn't told."""
+    listening = _Listening(aws, configuration)
+    try:
+        yield listening
+    finally:
+        for dispatch in listening.dispatches:
+            for problem in dispatch.finish(_PATIENCE):
+                log("not told", problem=problem)
+
+
+class _Listening:
+    """See `reception.remove`."""
+
+    def __init__(self, aws: Aws, configuration: Configuration) -> None:
+        self._aws = aws
+        self._configuration = configuration
+        self.dispatches: list[Dispatch] = []
+
+    def __call__(self, environment: Environment) -> Publish:
+        about = About(repository=environment.repository, commit=environment.commit)
+        notifiers = self._notifiers(self._configuration.slack, environment)
+        dispatch = Dispatch(notifiers, about)
+        self.dispatches.append(dispatch)
+        return dispatch.publish
+
+    def _notifiers(self, slack: Mapping[str, Any], environment: Environment) -> list[Notifier]:
+        bookmarks = DynamoBookmarks(self._aws, self._configuration.platform)
+        found: list[Notifier] = [Slack(**slack, bookmarks=bookmarks)] if slack else []
+        if forge := forge_of(environment.repository, self._configuration.forges):
+            found.append(forge)
+        return found

@@ -1,0 +1,66 @@
+"""The secrets that forges sign their webhooks with, on one machine: a file that only its owner may read.
+
+Two are valid at once, the present one and the one before, so that a secret can be changed while deliveries come in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from branchline.errors import ConfigurationError
+
+BYTES = 32
+"""Of a secret: as many as HMAC-SHA256's output has (RFC 2104, section 3)."""
+
+
+def new_secret() -> str:
+    """A secret for forges to sign with."""
+    return secrets.token_urlsafe(BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSecrets:
+    """See `ports.Secrets`."""
+
+    file: Path
+
+    def read(self) -> tuple[str, ...]:
+        """See `ports.Secrets.read`. The first time, one is made."""
+        try:
+            found: object = json.loads(self.file.read_text("utf-8"))
+        except FileNotFoundError:
+            return self._write((new_secret(),))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+            raise ConfigurationError(
+                f"{self.file} can't be read: {reason}", remedy="correct its permissions, or remove it for a new secret"
+            ) from error
+        listed = cast("list[object]", found) if isinstance(found, list) else []
+        valid = tuple(item for item in listed if isinstance(item, str) and item)
+        if not valid:
+            raise ConfigurationError(f"{self.file} holds no secret", remedy="remove it for a new one")
+        return valid
+
+    def rotate(self) -> tuple[str, ...]:
+        """See `ports.Secrets.rotate`."""
+        return self._write((new_secret(), *self.read()[:1]))
+
+    def _write(self, valid: tuple[str, ...]) -> tuple[str, ...]:
+        """Puts the file in place as a whole."""
+        made = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+                json.dump(valid, new)
+            made.replace(self.file)
+        except OSError as error:
+            made.unlink(missing_ok=True)
+            raise ConfigurationError(
+                f"{self.file} can't be written: {error.strerror}", remedy="check the directory's owner and the disk"
+            ) from error
+        return valid
