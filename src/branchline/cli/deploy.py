@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from branchline.cancellation import Cancellation
+from branchline.cli.announcing import announcing, of_commit
 from branchline.cli.options import (
     branch_named,
     json_option,
@@ -63,8 +64,9 @@ def deploy_command(
     """
     settings = read_platform()
     repository = open_source(settings, repo)
-    with progress(quiet=as_json, verbose=verbose) as publish:
-        push = _push(settings, repository, branch, commit, image, project, publish, force=force)
+    with announcing(settings) as told, progress(quiet=as_json, verbose=verbose) as show:
+        push = _push(settings, repository, branch, commit, image, project, show, force=force)
+        publish = told.listening(show, lambda: {push.environment: of_commit(repository, push.commit)})
 
         from branchline import lifecycle
         from branchline.platform import assemble

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from branchline import labels
 from branchline.cancellation import Cancellation
+from branchline.cli.announcing import announcing, of_environment
 from branchline.cli.options import json_option, open_source, project_of, project_option, repo_option, target
 from branchline.cli.output import JSON, hang, paint, print_json
 from branchline.cli.progress import progress
-from branchline.environment import EnvironmentId
+from branchline.environment import Environment, EnvironmentId
 from branchline.errors import ConfigurationError, NotFoundError
 from branchline.platform import assemble
-from branchline.ports import Platform, Source
+from branchline.ports import About, Platform, Source
 from branchline.printable import printable
 from branchline.settings.reading import read_platform
+
+if TYPE_CHECKING:
+    from branchline.lifecycle import Branches
 
 
 @click.command()
@@ -53,12 +58,15 @@ def destroy_command(branches: tuple[str, ...], everything: bool, yes: bool, proj
                 return
     else:
         about = [target(branch, project) for branch in branches]
-        platform = assemble(about[0].settings)
+        settings = about[0].settings
+        platform = assemble(settings)
         wanted = [item.environment for item in about]
     removed: dict[EnvironmentId, tuple[str, ...]] = {}
-    with progress(quiet=True) as publish:
+    with announcing(settings) as told, progress(quiet=True) as show:
+        publish = told.listening(show, lambda: _abouts(platform, wanted))
+        why = told.by_whom("destroy")
         for environment in wanted:
-            removed[environment] = lifecycle.destroy(platform, environment, publish, Cancellation())
+            removed[environment] = lifecycle.destroy(platform, environment, publish, Cancellation(), why=why)
     if as_json:
         print_json([_json(environment, resources) for environment, resources in removed.items()])
         return
@@ -88,14 +96,16 @@ def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: 
     name = project_of(source, project) if source is not None else project
     platform = assemble(settings)
     now = datetime.now(UTC)
-    items = lifecycle.reapable(platform, name, source, now, any_repository=project is not None)
+    branches = _branches(source, name, any_repository=project is not None)
+    items = lifecycle.reapable(platform, branches, now)
     if source is not None and name is not None and project is None:
         _say_what_comes_from_elsewhere(platform, name, source)
     if dry_run:
         removed = {item: item.resources for item in items}
     else:
-        with progress(quiet=True) as publish:
-            removed = lifecycle.reap(platform, items, source, now, publish, Cancellation())
+        with announcing(settings) as told, progress(quiet=True) as show:
+            publish = told.listening(show, lambda: _abouts(platform, [item.environment for item in items]))
+            removed = lifecycle.reap(platform, items, branches, now, publish, Cancellation())
     if as_json:
         print_json([_json(item.environment, resources) | {"why": item.why} for item, resources in removed.items()])
         return
@@ -105,6 +115,12 @@ def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: 
         _say(f"{item.environment.branch}: {whole}", resources, f"{item.environment.branch}: {whole}")
     if not removed:
         click.echo("nothing to remove")
+
+
+def _abouts(platform: Platform, wanted: list[EnvironmentId]) -> dict[EnvironmentId, About]:
+    """What may be said of each that is still there."""
+    found = [platform.engine.find(wanted[0])] if len(wanted) == 1 else platform.engine.environments()
+    return {each.id: of_environment(each) for each in found if each is not None and each.id in wanted}
 
 
 def _json(environment: EnvironmentId, resources: tuple[str, ...]) -> JSON:
@@ -122,11 +138,24 @@ def _say_what_there_is(platform: Platform, environment: EnvironmentId) -> None:
         hang("  ", error.remedy, err=True)
 
 
+def _branches(source: Source | None, project: str | None, *, any_repository: bool) -> Branches:
+    """The repository's branches, for the environments of the project that come from it, or from any of that name."""
+
+    def branches(environment: Environment) -> frozenset[str] | None:
+        from branchline import lifecycle
+
+        if source is None or environment.id.project != project:
+            return None
+        return source.branches() if any_repository or lifecycle.comes_from(environment, source.url) else None
+
+    return branches
+
+
 def _say_what_comes_from_elsewhere(platform: Platform, project: str, source: Source) -> None:
     """Two repositories of one name must not reap each other's environments."""
     from branchline import lifecycle
 
-    found = [item for item in platform.engine.environments(project) if not lifecycle.comes_from(item, source)]
+    found = [item for item in platform.engine.environments(project) if not lifecycle.comes_from(item, source.url)]
     if found:
         others = ", ".join(sorted({item.repository for item in found}))
         click.echo(f"left alone: {len(found)} of {project} that come from {printable(others)}", err=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from branchline.cancellation import Cancellation
+from branchline.cli.announcing import announcing, of_environment
 from branchline.cli.options import json_option, project_option, target, timeout_option
 from branchline.cli.output import environment_json, paint, print_json, url
 from branchline.cli.progress import progress
@@ -22,8 +23,10 @@ def rollback_command(branch: str | None, project: str | None, timeout: float | N
 
     about = target(branch, project)
     platform = assemble(about.settings)
-    lifecycle.require(platform, about.environment)
-    with progress(quiet=as_json) as publish:
+    found = lifecycle.require(platform, about.environment)
+    commit = found.previous.commit if found.previous is not None else ""
+    with announcing(about.settings) as told, progress(quiet=as_json) as show:
+        publish = told.listening(show, lambda: {found.id: of_environment(found, commit)})
         ready = lifecycle.rollback(platform, about.environment, publish, Cancellation(), timeout)
     if as_json:
         environment = lifecycle.require(platform, about.environment)

@@ -143,6 +143,10 @@ class Repository:
         """The name of who wrote the commit."""
         return self._describe(commit, "%an")
 
+    def email(self, commit: str) -> str:
+        """The address of who wrote the commit."""
+        return self._describe(commit, "%ae")
+
     def uncommitted(self, path: str) -> bool:
         """Whether the working copy's file differs from the checked-out commit's, or only one of them has it."""
         if self.root is None:
