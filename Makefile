@@ -43,7 +43,7 @@ demo-down: setup  ## Remove the demo and all that was started for it
 .PHONY: demo-aws
 demo-aws: setup  ## The same on Amazon ECS, emulated on this machine; it leaves nothing
 	@scripts/packages.sh run
-	@$(WITH_ENGINE) $(BIN)/python demo/demo_aws.py
+	@PYTHONPATH=. $(WITH_ENGINE) $(BIN)/python demo/demo_aws.py
 
 .PHONY: test
 test: setup  ## Run every test against a real engine; ARGS="tests/unit -k slug" for some of them

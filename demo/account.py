@@ -27,6 +27,12 @@ _LISTS = (
     ("ECS clusters", "ecs", "list_clusters", "clusterArns"),
     ("log groups", "logs", "describe_log_groups", "logGroups[].logGroupName"),
     ("ECR repositories", "ecr", "describe_repositories", "repositories[].repositoryName"),
+    ("Lambda functions", "lambda", "list_functions", "Functions[].FunctionName"),
+    ("HTTP APIs", "apigatewayv2", "get_apis", "Items[].ApiId"),
+    ("schedules", "scheduler", "list_schedules", "Schedules[].Name"),
+    ("secrets", "secretsmanager", "list_secrets", "SecretList[].ARN"),
+    ("queues", "sqs", "list_queues", "QueueUrls[]"),
+    ("alarms", "cloudwatch", "describe_alarms", "MetricAlarms[].AlarmName"),
 )
 
 """Each kind, and the call whose pages list it, with a JMESPath expression for what identifies one."""

@@ -29,22 +29,27 @@ from shop import base_image, broken_dockerfile, page
 from visitors import Door, Load
 from workplace import Workplace
 
+from tests.forge_payloads import branch_deleted, signed
+from tests.slack import SlackStandIn
+
 NAME = f"demo-{secrets.token_hex(3)}"
 """Of the platform: on one engine, two demos don't meet."""
 CLUSTER = f"branchline-{NAME}"
 BASE = f"branchline-{NAME}-base"
 DOMAIN = "preview.test"
 LOGIN = "feature/login"
+SEARCH = "feature/search"
 FIRST, SECOND = f"This is {LOGIN}.", "This is the second release."
 RESCHEDULED_SECONDS = 30
+REMOVED_SECONDS = 60
 INTERRUPTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Story:
     """What the demo shows, a chapter a method, in the order in which it is told."""
 
-    def __init__(self, aws: Emulator, home: Path, engine: docker.DockerClient) -> None:
-        self.aws, self.engine = aws, engine
+    def __init__(self, aws: Emulator, home: Path, engine: docker.DockerClient, slack: SlackStandIn) -> None:
+        self.aws, self.engine, self.slack = aws, engine, slack
         self.account = Account(aws.url, emulator.REGION)
         self.shop = Workplace(home, aws.variables)
         self.door = Door(aws.port, f"/_alb/bl-{NAME}-1/")
@@ -65,6 +70,7 @@ class Story:
         with_branches = self.account.contents()
         self.destroy_a_branch()
         self.delete_a_branch()
+        self.miss_a_delivery()
         self.remove_platform()
         self.prove_that_the_account_is_empty(before, with_branches)
 
@@ -76,18 +82,23 @@ class Story:
         self.shop.settings.write_text(
             "# The operator's settings.\n"
             f'platform = "{NAME}"\nengine = "ecs"\nstate_dir = "{self.shop.home}/state"\n\n'
-            f'[ecs]\nregistry = "{self.aws.registry}"\nload_balancer = "{self.aws.url}/_alb/{{name}}"\n'
+            f'[ecs]\nregistry = "{self.aws.registry}"\nload_balancer = "{self.aws.url}/_alb/{{name}}"\n\n'
+            f'[webhook]\nurl = "{self.aws.url}/_aws/execute-api/{{api}}/$default"\n\n'
+            f'[slack]\nwebhook = "{self.slack.webhook}"\n'
         )
         self.took["bootstrap"] = self.shop.branchline("aws", "bootstrap", "--domain", DOMAIN, cwd=self.shop.home)
         status, _ = self.door.get(f"http://nothing.{DOMAIN}")
         claim(status == 404, f"the load balancer answers; a host that no branch has gets {status}")
+        explain("It also made what listens to the forge: an HTTP API, and a Lambda function. Is all of it there?")
+        self.shop.branchline("webhook", "test", cwd=self.shop.home)
 
     # Branches
 
     def deploy_branches(self) -> None:
-        chapter("Two branches are pushed, and each gets a URL")
-        self.shop.make_repository(BASE, {LOGIN: ("Log in", "#3949ab")})
-        for branch in ("main", LOGIN):
+        chapter("Branches are pushed, and each gets a URL")
+        features = {LOGIN: ("Log in", "#3949ab"), SEARCH: ("Search", "#00897b")}
+        self.shop.make_repository(BASE, features)
+        for branch in ("main", *features):
             self.deploy(f"first deploy of {branch}", "--branch", branch)
         self.urls = {item["branch"]: item["url"] for item in self.shop.asked("list")}
         for branch, url in self.urls.items():
@@ -95,6 +106,7 @@ class Story:
         host = self.urls["main"].removeprefix("http://")
         explain("On AWS, DNS leads there. Here the load balancer is asked by the Host header, as you can do meanwhile:")
         say(f"  curl -H 'Host: {host}' \\\n    http://127.0.0.1:{self.door.port}{self.door.path}")
+        self.claim_told(f"{LOGIN} is live", "Slack was told of each, once")
 
     def deploy_unchanged(self) -> None:
         chapter("The same commit again: nothing to do")
@@ -183,11 +195,37 @@ class Story:
         self.claim_serving(LOGIN, FIRST, "the other branch was not touched")
 
     def delete_a_branch(self) -> None:
-        chapter("A branch is deleted in git: reap removes all that it had")
+        chapter("A branch is deleted in git: the forge says so, and all that it had goes")
         self.shop.git("checkout", "--quiet", "main")
         self.shop.delete_branch(LOGIN)
-        self.took["reap"] = self.shop.branchline("reap")
+        explain(
+            "Here this script stands in for GitHub: it posts the delivery that GitHub sends, to the API's URL. First as"
+            " somebody would who doesn't know the secret."
+        )
+        before = self.account.contents()
+        status, said = self.deliver(LOGIN, secrets.token_urlsafe(32))
+        claim(status == 401, f"a wrong signature: {status} {said}")
+        claim(self.account.contents() == before, "nothing changed")
+        begun = time.monotonic()
+        status, said = self.deliver(LOGIN, self.shop.asked("webhook", "secret", "show")["secret"])
+        claim(status == 202, f"signed with the secret: {status} {said}")
+        while LOGIN in {item["branch"] for item in self.shop.asked("list")}:
+            if time.monotonic() - begun > REMOVED_SECONDS:
+                claim(False, f"the function removed nothing within {REMOVED_SECONDS} s")
+        self.took["removal by webhook"] = time.monotonic() - begun
         self.claim_gone(LOGIN)
+        kinds = ("ECS services", "listener rules", "target groups", "task definitions", "container images")
+        now = self.account.contents()
+        fewer = [f"{len(before[kind] - now[kind])} {kind}" for kind in kinds]
+        claim(all(before[kind] - now[kind] for kind in kinds), f"gone: {', '.join(fewer)}, and its log group")
+        self.claim_told(f"{LOGIN} is removed: its branch was deleted", "Slack was told, once")
+
+    def miss_a_delivery(self) -> None:
+        chapter("A delivery is lost: reap removes what it left")
+        explain("GitHub never sends one again. On AWS the function looks every 15 minutes, as this command does:")
+        self.shop.delete_branch(SEARCH)
+        self.took["reap"] = self.shop.branchline("reap")
+        self.claim_gone(SEARCH)
 
     def remove_platform(self) -> None:
         chapter("The platform goes, too")
@@ -215,6 +253,30 @@ class Story:
     def claim_serving(self, branch: str, expected: str, text: str) -> None:
         status, answer = self.door.get(self.urls[branch])
         claim(status == 200 and expected in answer, text)
+
+    def claim_told(self, what: str, text: str) -> None:
+        """Slack's stand-in got one message that says so."""
+        begun = time.monotonic()
+        while not (told := [said for said in self.slack.texts if what in said]):
+            if time.monotonic() - begun > REMOVED_SECONDS:
+                break
+            time.sleep(0.1)
+        claim(len(told) == 1 and not self.slack.refused, text)
+        for line in (told or [""])[0].splitlines():
+            say(f"    | {line}", "2")
+
+    def deliver(self, branch: str, secret: str) -> tuple[int, str]:
+        """Posts GitHub's word that the branch was deleted, signed with the secret."""
+        event, payload = branch_deleted("github", branch, str(self.shop.origin))
+        headers, body = signed("github", event, payload, secret)
+        api = self.account.client("apigatewayv2").get_apis()["Items"][0]["ApiId"]
+        connection = http.client.HTTPConnection("127.0.0.1", self.aws.port, timeout=30)
+        try:
+            connection.request("POST", f"/_aws/execute-api/{api}/$default/webhooks/github", body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
 
     def claim_gone(self, branch: str) -> None:
         status, _ = self.door.get(self.urls[branch])
@@ -294,8 +356,8 @@ def main() -> None:
         engine.api.import_image_from_data(base_image(), repository=BASE, tag="latest")
         directory = home / "ministack"
         directory.mkdir()
-        with emulator.running(port, directory) as aws:
-            story = Story(aws, home, engine)
+        with SlackStandIn() as slack, emulator.running(port, directory) as aws:
+            story = Story(aws, home, engine, slack)
             try:
                 story.tell()
             finally:

@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 _LARGEST = 10 * 2**20
 """Bytes of an answer. A forge's page of a hundred pull requests has less."""
+_WORDS = {
+    "ConnectTimeoutError": "no connection within the time for it",
+    "LocationParseError": "that is no address",
+    "NameResolutionError": "no such name is known",
+    "NewConnectionError": "no connection",
+    "ProtocolError": "it ended the connection",
+    "ReadTimeoutError": "no answer within the time for it",
+    "SSLError": "its certificate is not valid, or it speaks no TLS",
+}
+"""What urllib3's errors are called here; their own words hold the URL."""
 _LONGEST_WAIT = 5.0
 """Seconds that a service may ask us to wait before we try again."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -123,11 +133,16 @@ def _try(
             return None
         # Neither with the error's own words nor as its consequence: urllib3 tells the whole URL.
         raise WebError(
-            f"{_where(url)} doesn't answer: {type(error).__name__}", remedy="check the address and the network"
+            f"{_where(url)} doesn't answer: {_in_words(error)}", remedy="check the address and the network"
         ) from None
     if len(content) > _LARGEST:
         raise WebError(f"{_where(url)} answers with more than {_LARGEST // 2**20} MiB", status=response.status)
     return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, content)
+
+
+def _in_words(error: Exception) -> str:
+    kind = type(error).__name__
+    return _WORDS.get(kind, kind)
 
 
 def _may_be_repeated(method: str) -> tuple[int, ...]:

@@ -37,6 +37,7 @@ _COMMANDS = {
     "doctor": ("doctor", "Check the engine, the router and this machine."),
     "router": ("router", "Start, stop or look at the router."),
     "aws": ("aws", "Make, check or remove what a platform on Amazon ECS stands on."),
+    "webhook": ("webhook", "Have deleted branches' environments removed."),
     "schema": ("schema", "Print the JSON Schema of a settings file."),
 }
 """Each command's module in this package, which is loaded when it is used, and its line in the help."""
