@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from branchline.errors import ConfigurationError
-from branchline.ports import Bookmarks, Builder, Notifier, Platform, Secrets
+from branchline.ports import Builder, Platform
 from branchline.settings.platform import PlatformSettings
-from branchline.signing import FileSecrets
+from branchline.signing import FileSecrets, Secrets
+from branchline.telling import Bookmarks, Notifier
 
 if TYPE_CHECKING:
     from branchline.checks import Check
@@ -138,7 +139,10 @@ def notifiers(settings: PlatformSettings) -> list[Notifier]:
         from branchline.notifiers.apprise import Apprise
 
         found.append(Apprise(urls))
-    # The forges come here: one notifier for all of them, as About.repository says whose a branch is.
+    if configured := forges(settings):
+        from branchline.forges.reporting import ForgeReporter
+
+        found.append(ForgeReporter(configured))
     return found
 
 

@@ -16,7 +16,8 @@ from branchline.errors import BranchlineError
 from branchline.events import Publish
 from branchline.forges import forks, reader
 from branchline.forges.refusals import RefusedError
-from branchline.ports import Forge, Holdings, Platform
+from branchline.ports import Holdings, Platform
+from branchline.telling import Forge
 from branchline.webhooks import BranchDeleted, BranchPushed, Delivery, Ignored, Message, Ping, PullRequest
 
 _LOOKS = 3

@@ -10,7 +10,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from branchline.errors import ConfigurationError
 
@@ -23,14 +23,30 @@ def new_secret() -> str:
     return secrets.token_urlsafe(BYTES)
 
 
+class Secrets(Protocol):
+    """What forges sign their webhooks with. Those that are valid, the present one first, then the one before."""
+
+    def read(self) -> tuple[str, ...]:
+        """The valid ones, at least one.
+
+        Raises:
+            BranchlineError: they can't be read.
+        """
+        ...
+
+    def rotate(self) -> tuple[str, ...]:
+        """Makes a new one the present one, and the present one the one before; returns the valid ones."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class FileSecrets:
-    """See `ports.Secrets`."""
+    """See `Secrets`."""
 
     file: Path
 
     def read(self) -> tuple[str, ...]:
-        """See `ports.Secrets.read`. The first time, one is made."""
+        """See `Secrets.read`. The first time, one is made."""
         try:
             found: object = json.loads(self.file.read_text("utf-8"))
         except FileNotFoundError:
@@ -47,7 +63,7 @@ class FileSecrets:
         return valid
 
     def rotate(self) -> tuple[str, ...]:
-        """See `ports.Secrets.rotate`."""
+        """See `Secrets.rotate`."""
         return self._write((new_secret(), *self.read()[:1]))
 
     def _write(self, valid: tuple[str, ...]) -> tuple[str, ...]:

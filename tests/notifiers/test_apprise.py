@@ -17,7 +17,7 @@ from branchline.environment import EnvironmentId
 from branchline.errors import BranchlineError, ConfigurationError
 from branchline.events import DeployStarted, Failed, Ready, Removed
 from branchline.notifiers.apprise import Apprise
-from branchline.ports import About
+from branchline.telling import About
 
 # Apprise imports it for one of its services, where Python still has it.
 pytestmark = pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")

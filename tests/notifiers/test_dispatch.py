@@ -12,7 +12,7 @@ from branchline.errors import BranchlineError
 from branchline.events import DeployStarted, Event, Note, Ready
 from branchline.notifiers.dispatch import Dispatch
 from branchline.notifiers.slack import Slack
-from branchline.ports import About
+from branchline.telling import About
 from tests.slack import SlackStandIn
 
 LOGIN = EnvironmentId("local", "shop", "feature/login")

@@ -17,7 +17,7 @@ from branchline.notifiers.bookmarks import FileBookmarks
 from branchline.notifiers.facts import worth_telling
 from branchline.notifiers.slack import Slack
 from branchline.notifiers.slack_messages import message
-from branchline.ports import About
+from branchline.telling import About
 from tests.slack import CHANNEL, PATH, TOKEN, SlackStandIn, check, shown
 
 LOGIN = EnvironmentId("local", "shop", "feature/login")

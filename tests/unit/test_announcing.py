@@ -14,8 +14,8 @@ from branchline.cli.announcing import announcing, job_log
 from branchline.environment import EnvironmentId
 from branchline.errors import EngineError
 from branchline.events import Event, Ready, Removed
-from branchline.ports import About
 from branchline.settings.platform import PlatformSettings, Slack
+from branchline.telling import About
 from tests.repositories import Repo
 from tests.slack import SlackStandIn
 

@@ -13,8 +13,8 @@ from branchline.environment import Environment, EnvironmentId
 from branchline.errors import BranchlineError
 from branchline.events import Event, Publish
 from branchline.platform import notifiers
-from branchline.ports import About
 from branchline.settings.platform import PlatformSettings
+from branchline.telling import About
 
 if TYPE_CHECKING:
     from branchline.notifiers.dispatch import Dispatch

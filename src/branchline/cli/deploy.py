@@ -42,6 +42,7 @@ _COMMIT = re.compile(r"[0-9a-f]{4,64}")
 @click.option("--image", metavar="REF", help="Run an image that was built elsewhere, in place of a build.")
 @project_option
 @click.option("--force", is_flag=True, help="Build and start again even if nothing changed, or a newer commit serves.")
+@click.option("--without-secrets", is_flag=True, help="Give it neither env files nor secrets: for a fork's commit.")
 @timeout_option("Give up, and leave what serves now, after so many seconds.")
 @click.option("-v", "--verbose", is_flag=True, help="Keep every line that the build prints.")
 @json_option
@@ -52,6 +53,7 @@ def deploy_command(
     image: str | None,
     project: str | None,
     force: bool,
+    without_secrets: bool,
     timeout: float | None,
     verbose: bool,
     as_json: bool,
@@ -65,7 +67,9 @@ def deploy_command(
     settings = read_platform()
     repository = open_source(settings, repo)
     with announcing(settings) as told, progress(quiet=as_json, verbose=verbose) as show:
-        push = _push(settings, repository, branch, commit, image, project, show, force=force)
+        push = _push(
+            settings, repository, branch, commit, image, project, show, force=force, secrets=not without_secrets
+        )
         publish = told.listening(show, lambda: {push.environment: of_commit(repository, push.commit)})
 
         from branchline import lifecycle
@@ -90,6 +94,7 @@ def _push(
     publish: Publish,
     *,
     force: bool,
+    secrets: bool,
 ) -> Push:
     """The change that the command line means; everything that can be wrong with it is found here."""
     if image == "":
@@ -97,7 +102,7 @@ def _push(
     if branch is not None:
         branch = branch_named(branch)
     if repository is None:
-        return _image_push(settings, branch, commit, image, project, force=force)
+        return _image_push(settings, branch, commit, image, project, force=force, secrets=secrets)
     if branch is None:
         branch = repository.current_branch()
     if branch is None:
@@ -106,7 +111,7 @@ def _push(
         )
     full = repository.resolve(branch, commit)
     text = repository.read(full, FILE_NAME)
-    application = read_application(text, f"{FILE_NAME} at {full[:12]}")
+    application = _application(text, f"{FILE_NAME} at {full[:12]}", secrets=secrets)
     environment = EnvironmentId(settings.platform, project_of(repository, project, full), branch)
     _check_branch(application, branch)
     check_limits(application, settings, f"{FILE_NAME} at {full[:12]}")
@@ -116,7 +121,7 @@ def _push(
         )
     for submodule in repository.submodules(full):
         publish(Note(environment, f"the submodule {submodule} is not in the build context", warning=True))
-    env, secrets = _env(settings, application, repository.root or Path.cwd())
+    env, values = _env(settings, application, repository.root or Path.cwd())
     for name in application.secrets.keys() - env.keys() if settings.engine == "docker" else ():
         text = f"{name} is not set: on one machine, an env file gives the values of secrets"
         publish(Note(environment, text, warning=True))
@@ -128,7 +133,7 @@ def _push(
         branch_known=repository.knows(branch),
         image=image or "",
         env=env,
-        secrets=secrets,
+        secrets=values,
         force=force,
     )
 
@@ -141,6 +146,7 @@ def _image_push(
     project: str | None,
     *,
     force: bool,
+    secrets: bool,
 ) -> Push:
     """Without a repository: an image, and the names that would have come from one."""
     if not image:
@@ -154,11 +160,21 @@ def _image_push(
         )
     if not _COMMIT.fullmatch(commit):
         raise ConfigurationError(f"{commit!r} is no commit's id", remedy="give it as git has it: git rev-parse HEAD")
-    application = read_application(_text(Path(FILE_NAME)), FILE_NAME)
+    application = _application(_text(Path(FILE_NAME)), FILE_NAME, secrets=secrets)
     check_limits(application, settings, FILE_NAME)
-    env, secrets = _env(settings, application, Path.cwd())
+    env, values = _env(settings, application, Path.cwd())
     environment = EnvironmentId(settings.platform, project, branch)
-    return Push(environment, commit, application, image=image, env=env, secrets=secrets, force=force)
+    return Push(environment, commit, application, image=image, env=env, secrets=values, force=force)
+
+
+def _application(text: str | None, where: str, *, secrets: bool) -> Application:
+    """What the application's file says; of a stranger's code without what it would be given as secrets."""
+    application = read_application(text, where)
+    if secrets:
+        return application
+    from msgspec.structs import replace
+
+    return replace(application, env_files=[], secrets={})
 
 
 def _env(

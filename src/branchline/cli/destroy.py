@@ -15,14 +15,17 @@ from branchline.cli.options import json_option, open_source, project_of, project
 from branchline.cli.output import JSON, hang, paint, print_json
 from branchline.cli.progress import progress
 from branchline.environment import Environment, EnvironmentId
-from branchline.errors import ConfigurationError, NotFoundError
-from branchline.platform import assemble
-from branchline.ports import About, Platform, Source
+from branchline.errors import ConfigurationError, NotFoundError, SourceError
+from branchline.forges import forks
+from branchline.platform import assemble, forges
+from branchline.ports import Platform, Source
 from branchline.printable import printable
 from branchline.settings.reading import read_platform
+from branchline.telling import About
 
 if TYPE_CHECKING:
-    from branchline.lifecycle import Branches
+    from branchline.forges.judging import ForgeBranches
+    from branchline.lifecycle import Branches, Reapable
 
 
 @click.command()
@@ -84,19 +87,23 @@ def destroy_command(branches: tuple[str, ...], everything: bool, yes: bool, proj
 def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: bool) -> None:
     """Remove environments whose branch no longer exists in the remote, whose time is up, and what dead deploys left.
 
-    The repository's remote is asked which branches exist; a repository without a remote answers for itself. Where it
-    can't be asked, or has no branches at all, nothing is removed.
+    The repository's remote is asked which branches exist; a repository without a remote answers for itself. Branches of
+    other repositories are asked of their forges, where there are tokens. Where nobody can be asked, or there are no
+    branches at all, nothing is removed.
     """
     from branchline import lifecycle
+    from branchline.forges.judging import ForgeBranches
 
     settings = read_platform()
     source = open_source(settings, repo)
     if source is None and repo is None:
-        click.echo("no repository here: only expired environments and leftovers are looked at", err=True)
+        asked = "branches that forges tell of, " if forges(settings) else ""
+        click.echo(f"no repository here: only {asked}expired environments and leftovers are looked at", err=True)
     name = project_of(source, project) if source is not None else project
     platform = assemble(settings)
     now = datetime.now(UTC)
-    branches = _branches(source, name, any_repository=project is not None)
+    forge_branches = ForgeBranches(forges(settings))
+    branches = _branches(source, name, forge_branches, any_repository=project is not None)
     items = lifecycle.reapable(platform, branches, now)
     if source is not None and name is not None and project is None:
         _say_what_comes_from_elsewhere(platform, name, source)
@@ -108,7 +115,13 @@ def reap_command(repo: str | None, project: str | None, dry_run: bool, as_json: 
             removed = lifecycle.reap(platform, items, branches, now, publish, Cancellation())
     if as_json:
         print_json([_json(item.environment, resources) | {"why": item.why} for item, resources in removed.items()])
-        return
+    else:
+        _say_reaped(removed, dry_run=dry_run)
+    if forge_branches.problems:
+        raise SourceError("; ".join(forge_branches.problems), remedy="check the token, and run it again")
+
+
+def _say_reaped(removed: dict[Reapable, tuple[str, ...]], *, dry_run: bool) -> None:
     for item, resources in removed.items():
         verb = "would remove" if dry_run else "removed"
         whole = f"{verb} the environment ({item.why})" if item.whole else f"{verb} what was {item.why}"
@@ -138,15 +151,22 @@ def _say_what_there_is(platform: Platform, environment: EnvironmentId) -> None:
         hang("  ", error.remedy, err=True)
 
 
-def _branches(source: Source | None, project: str | None, *, any_repository: bool) -> Branches:
-    """The repository's branches, for the environments of the project that come from it, or from any of that name."""
+def _branches(
+    source: Source | None, project: str | None, forge_branches: ForgeBranches, *, any_repository: bool
+) -> Branches:
+    """The repository's branches, for the environments of the project that come from it, or from any of that name.
+
+    Their forges are asked about the others, and about forks' pull requests, which git doesn't know to be open.
+    """
 
     def branches(environment: Environment) -> frozenset[str] | None:
         from branchline import lifecycle
 
-        if source is None or environment.id.project != project:
-            return None
-        return source.branches() if any_repository or lifecycle.comes_from(environment, source.url) else None
+        mine = source is not None and environment.id.project == project
+        mine = mine and (any_repository or (source is not None and lifecycle.comes_from(environment, source.url)))
+        if source is not None and mine and not environment.id.branch.startswith(forks.PREFIX):
+            return source.branches()
+        return forge_branches(environment)
 
     return branches
 

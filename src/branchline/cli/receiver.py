@@ -25,7 +25,7 @@ from branchline.webhooks import Delivery
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-    from branchline.ports import Secrets
+    from branchline.signing import Secrets
 
 _WAITING = 1000
 """Branches that wait for their removal at the most. A forge that is told 503 shows the delivery as failed."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from branchline.environment import Environment
     from branchline.events import Publish
     from branchline.platform import Listening
-    from branchline.ports import Forge
     from branchline.reception import Removal
+    from branchline.telling import Forge
     from branchline.web import Answer
 
 _PATIENCE = 20.0

@@ -11,7 +11,7 @@ from branchline.engines.ecs.aws import Aws
 from branchline.engines.ecs.webhook_secret import read_secret
 
 _KEPT = 60.0
-"""Seconds after which the secret is read anew, so that one that was rotated counts soon."""
+"""Seconds after which the secret is read anew, so that one that was taken back doesn't count for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,13 @@ class Reader:
     _read: Configuration | None = None
     _at: float = 0.0
 
-    def read(self) -> Configuration:
-        """The configuration.
+    def read(self, at_most: float = _KEPT) -> Configuration:
+        """The configuration, read anew where what is known is older than `at_most` seconds.
 
         Raises:
-            AwsError: the secret can't be read.
+            AwsError, ConfigurationError: the secret can't be read.
         """
-        if self._read is None or time.monotonic() - self._at > _KEPT:
+        if self._read is None or time.monotonic() - self._at > at_most:
             document = read_secret(self.aws, self.environ["BRANCHLINE_SECRET"])
             self._at = time.monotonic()
             self._read = Configuration(

@@ -16,11 +16,16 @@ from branchline import reception
 from branchline.engines.ecs.aws import Aws, asking
 from branchline.errors import BranchlineError
 from branchline.forges import payload
-from branchline.forges.refusals import RefusedError
+from branchline.forges.refusals import RefusedError, UnauthorisedError
 from branchline.functions import jobs
-from branchline.functions.configuration import Reader
+from branchline.functions.configuration import Configuration, Reader
 from branchline.printable import printable
 from branchline.reception import Removal, Reply
+from branchline.webhooks import Delivery
+
+_RECENT = 2.0
+"""Seconds for which what was read of the secret counts although a signature doesn't fit: whoever guesses costs us a
+call every two seconds, not one each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,12 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 
 def _respond(event: dict[str, Any]) -> dict[str, Any]:
-    path: dict[str, str] = event.get("pathParameters") or {}
-    forge = path.get("forge", "")
+    forge = ""
     try:
-        reply = _reply(forge, event)
+        forge = payload.optional_text(payload.optional_object(event, "pathParameters") or {}, "forge")
+        reply = _reply(forge, payload.unwrap(event))
+    except RefusedError as error:
+        reply = Reply(error.status, {"error": error.message})
     except BranchlineError as error:  # ours, not the forge's; it shows a delivery as failed, for somebody to send again
         log("failed", forge=forge, error=error.message, remedy=error.remedy)
         reply = Reply(503, {"error": "try again later"})
@@ -64,13 +71,19 @@ def _respond(event: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _reply(forge: str, event: dict[str, Any]) -> Reply:
+def _reply(forge: str, delivery: Delivery) -> Reply:
     configuration = _reader().read()
-    try:
-        delivery = payload.unwrap(event)
-    except RefusedError as error:
-        return Reply(error.status, {"error": error.message})
-    reply = reception.answer(
+    reply = _answer(forge, delivery, configuration)
+    if reply.status == UnauthorisedError.status:
+        newer = _reader().read(_RECENT)  # it may be signed with a secret that was made since: nobody sends it again
+        reply = reply if newer is configuration else _answer(forge, delivery, newer)
+    for removal in reply.removals:
+        _hand_over(removal)
+    return reply
+
+
+def _answer(forge: str, delivery: Delivery, configuration: Configuration) -> Reply:
+    return reception.answer(
         forge,
         delivery,
         configuration.secrets,
@@ -78,24 +91,23 @@ def _reply(forge: str, event: dict[str, Any]) -> Reply:
         fork_label=configuration.fork_label,
         door="AWS Lambda",
     )
-    if reply.removals:
-        _hand_over(reply.removals)
-    return reply
 
 
-def _hand_over(removals: tuple[Removal, ...]) -> None:
-    job = {"job": "remove", "removals": [asdict(removal) for removal in removals]}
+def _hand_over(removal: Removal) -> None:
+    """Each is a job of its own, so that none of them keeps another from being done."""
     with asking("can't hand the work over"):
         _reader().aws.functions.invoke(
-            FunctionName=os.environ["AWS_LAMBDA_FUNCTION_NAME"], InvocationType="Event", Payload=json.dumps(job)
+            FunctionName=os.environ["AWS_LAMBDA_FUNCTION_NAME"],
+            InvocationType="Event",
+            Payload=json.dumps({"job": "remove", "removal": asdict(removal)}),
         )
 
 
 def _work(event: dict[str, Any]) -> dict[str, Any]:
     configuration, aws = _reader().read(), _reader().aws
     match event:
-        case {"job": "remove", "removals": [*listed]}:
-            return jobs.remove(aws, configuration, [_removal(each) for each in listed], log)
+        case {"job": "remove", "removal": {**raw}}:
+            return jobs.remove(aws, configuration, _removal(raw), log)
         case {"job": "reap"}:
             return jobs.reap(aws, configuration, log)
         case _:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -19,11 +20,13 @@ from branchline.errors import BranchlineError
 from branchline.events import Event, Publish
 from branchline.forges.api import forge_of
 from branchline.forges.judging import ForgeBranches
+from branchline.forges.reporting import ForgeReporter
 from branchline.functions.configuration import Configuration
 from branchline.notifiers.dispatch import Dispatch
 from branchline.notifiers.slack import Slack
-from branchline.ports import About, Holdings, Notifier
+from branchline.ports import Holdings
 from branchline.reception import Removal
+from branchline.telling import About, Notifier
 
 _PATIENCE = 15.0
 """Seconds for all that is told when the work is done."""
@@ -43,29 +46,26 @@ def holdings(aws: Aws, platform: str) -> Holdings:
     return Holdings(name=platform, engine=EcsEstate(aws, platform, lease, images), images=images, lease=lease)
 
 
-def remove(aws: Aws, configuration: Configuration, removals: list[Removal], log: Log) -> dict[str, Any]:
-    """Removes what the branches had.
+def remove(aws: Aws, configuration: Configuration, removal: Removal, log: Log) -> dict[str, Any]:
+    """Removes what the branch had.
 
     Raises:
         BranchlineError: something couldn't be removed; doing it again goes on with it.
     """
-    platform, done = holdings(aws, configuration.platform), dict[str, Any]()
-    calls, cancellation = aws.calls.total(), Cancellation()
-    for removal in removals:
-        begun = datetime.now(UTC)
-        with _telling(aws, configuration, log) as listening, cancellation.deadline(_TIME):
-            forge = forge_of(removal.repository[0], configuration.forges)
-            removed = reception.remove(platform, removal, forge, listening, cancellation)
-        done[removal.branch] = removed
-        log(
-            "removed",
-            branch=removal.branch,
-            delivery=removal.delivery,
-            removed=removed,
-            seconds=round((datetime.now(UTC) - begun).total_seconds(), 2),
-            calls=aws.calls.total() - calls,
-        )
-    return {"removed": done, "calls": aws.calls.total() - calls}
+    platform, cancellation = holdings(aws, configuration.platform), Cancellation()
+    begun, calls = time.monotonic(), aws.calls.total()
+    with _telling(aws, configuration, log) as listening, cancellation.deadline(_TIME):
+        forge = forge_of(removal.repository[0], configuration.forges)
+        removed = reception.remove(platform, removal, forge, listening, cancellation)
+    log(
+        "removed",
+        branch=removal.branch,
+        delivery=removal.delivery,
+        removed=removed,
+        seconds=round(time.monotonic() - begun, 2),
+        calls=aws.calls.total() - calls,
+    )
+    return {"removed": removed}
 
 
 def reap(aws: Aws, configuration: Configuration, log: Log) -> dict[str, Any]:
@@ -96,35 +96,24 @@ def reap(aws: Aws, configuration: Configuration, log: Log) -> dict[str, Any]:
 
 
 @contextmanager
-def _telling(aws: Aws, configuration: Configuration, log: Log) -> Generator[_Listening]:
+def _telling(aws: Aws, configuration: Configuration, log: Log) -> Generator[Callable[[Environment], Publish]]:
     """Gives who hears of each environment's events; in the end, waits for them a while, and logs what wasn't told."""
-    listening = _Listening(aws, configuration)
+    dispatch = Dispatch(_notifiers(aws, configuration), About())
+
+    def listening(environment: Environment) -> Publish:
+        about = About(repository=environment.repository, commit=environment.commit)
+        return lambda event: dispatch.publish(event, about)
+
     try:
         yield listening
     finally:
-        for dispatch in listening.dispatches:
-            for problem in dispatch.finish(_PATIENCE):
-                log("not told", problem=problem)
+        for problem in dispatch.finish(_PATIENCE):
+            log("not told", problem=problem)
 
 
-class _Listening:
-    """See `reception.remove`."""
-
-    def __init__(self, aws: Aws, configuration: Configuration) -> None:
-        self._aws = aws
-        self._configuration = configuration
-        self.dispatches: list[Dispatch] = []
-
-    def __call__(self, environment: Environment) -> Publish:
-        about = About(repository=environment.repository, commit=environment.commit)
-        notifiers = self._notifiers(self._configuration.slack, environment)
-        dispatch = Dispatch(notifiers, about)
-        self.dispatches.append(dispatch)
-        return dispatch.publish
-
-    def _notifiers(self, slack: Mapping[str, Any], environment: Environment) -> list[Notifier]:
-        bookmarks = DynamoBookmarks(self._aws, self._configuration.platform)
-        found: list[Notifier] = [Slack(**slack, bookmarks=bookmarks)] if slack else []
-        if forge := forge_of(environment.repository, self._configuration.forges):
-            found.append(forge)
-        return found
+def _notifiers(aws: Aws, configuration: Configuration) -> list[Notifier]:
+    bookmarks = DynamoBookmarks(aws, configuration.platform)
+    found: list[Notifier] = [Slack(**configuration.slack, bookmarks=bookmarks)] if configuration.slack else []
+    if configuration.forges:
+        found.append(ForgeReporter(configuration.forges))
+    return found

@@ -18,7 +18,7 @@ from branchline.notifiers.facts import Fact, worth_telling
 if TYPE_CHECKING:
     from apprise import NotifyBase
 
-    from branchline.ports import About
+    from branchline.telling import About
 
 INSTALL = "pip install 'branchline[apprise]'"
 
@@ -56,11 +56,11 @@ class Apprise:
 
     @property
     def name(self) -> str:
-        """See `ports.Notifier.name`."""
+        """See `telling.Notifier.name`."""
         return "apprise"
 
     def hear(self, event: Event, about: About) -> None:
-        """See `ports.Notifier.hear`. One service that fails keeps no other from being told."""
+        """See `telling.Notifier.hear`. One service that fails keeps no other from being told."""
         fact = worth_telling(event, about)
         if fact is None:
             return

@@ -24,7 +24,7 @@ class FileBookmarks:
     directory: Path
 
     def read(self, environment: EnvironmentId, name: str) -> str:
-        """See `ports.Bookmarks.read`. A file that is damaged counts as none."""
+        """See `telling.Bookmarks.read`. A file that is damaged counts as none."""
         try:
             kept: object = json.loads(self._file(environment, name).read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -33,7 +33,7 @@ class FileBookmarks:
         return value if isinstance(value, str) else ""
 
     def write(self, environment: EnvironmentId, name: str, value: str) -> None:
-        """See `ports.Bookmarks.write`.
+        """See `telling.Bookmarks.write`.
 
         Raises:
             BranchlineError: the directory can't be written to.
@@ -58,7 +58,7 @@ class FileBookmarks:
             ) from error
 
     def forget(self, environment: EnvironmentId) -> None:
-        """See `ports.Bookmarks.forget`."""
+        """See `telling.Bookmarks.forget`."""
         for file in self.directory.glob(f"{_prefix(environment)}*.json"):
             with suppress(OSError):
                 file.unlink()

@@ -12,7 +12,7 @@ from branchline.errors import BranchlineError
 from branchline.events import Event
 
 if TYPE_CHECKING:
-    from branchline.ports import About, Notifier
+    from branchline.telling import About, Notifier
 
 
 class Dispatch:

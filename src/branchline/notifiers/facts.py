@@ -14,7 +14,7 @@ from branchline.events import Event, Failed, Ready, Removed
 from branchline.printable import printable
 
 if TYPE_CHECKING:
-    from branchline.ports import About
+    from branchline.telling import About
 
 _BRANCH, _REASON, _TITLE, _AUTHOR, _LINE = 120, 500, 100, 60, 300
 """Characters of each. A branch's name may have hundreds, a container's line thousands."""

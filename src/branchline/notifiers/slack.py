@@ -24,7 +24,7 @@ from branchline.notifiers.slack_messages import message
 
 if TYPE_CHECKING:  # they need more than the Lambda has
     from branchline.environment import EnvironmentId
-    from branchline.ports import About, Bookmarks
+    from branchline.telling import About, Bookmarks
 
 _THREAD = "slack-thread"
 """The bookmark: the channel, a space, and the first message's `ts`."""
@@ -111,11 +111,11 @@ class Slack:
 
     @property
     def name(self) -> str:
-        """See `ports.Notifier.name`."""
+        """See `telling.Notifier.name`."""
         return "slack"
 
     def hear(self, event: Event, about: About) -> None:
-        """See `ports.Notifier.hear`."""
+        """See `telling.Notifier.hear`."""
         fact = worth_telling(event, about)
         try:
             if fact is not None and self.token:

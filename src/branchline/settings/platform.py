@@ -249,7 +249,8 @@ class Gitea(Struct, frozen=True, forbid_unknown_fields=True):
 
     url: Annotated[_ForgeUrl, Meta(description="Where it is.", examples=["https://codeberg.org"])] = ""
     token: Annotated[
-        Value, Meta(description="A token with the scope write:repository. A secret.", examples=["1234abcd"])
+        Value,
+        Meta(description="A token with the scopes write:repository and write:issue. A secret.", examples=["1234abcd"]),
     ] = ""
 
 

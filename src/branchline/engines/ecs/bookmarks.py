@@ -14,14 +14,14 @@ _KEPT = 90 * 24 * 3600
 
 
 class DynamoBookmarks:
-    """See `ports.Bookmarks`. An environment's are one item, beside its lease."""
+    """See `telling.Bookmarks`. An environment's are one item, beside its lease."""
 
     def __init__(self, aws: Aws, platform: str) -> None:
         self._aws = aws
         self._table = names.lease_table(platform)
 
     def read(self, environment: EnvironmentId, name: str) -> str:
-        """See `ports.Bookmarks.read`."""
+        """See `telling.Bookmarks.read`."""
         with asking("can't read a bookmark"):
             item = self._aws.dynamodb.get_item(
                 TableName=self._table, Key={"environment": {"S": _key(environment)}}, ConsistentRead=True
@@ -29,7 +29,7 @@ class DynamoBookmarks:
         return item.get(name, {}).get("S", "")
 
     def write(self, environment: EnvironmentId, name: str, value: str) -> None:
-        """See `ports.Bookmarks.write`."""
+        """See `telling.Bookmarks.write`."""
         with asking("can't write a bookmark"):
             self._aws.dynamodb.update_item(
                 TableName=self._table,
@@ -43,7 +43,7 @@ class DynamoBookmarks:
             )
 
     def forget(self, environment: EnvironmentId) -> None:
-        """See `ports.Bookmarks.forget`."""
+        """See `telling.Bookmarks.forget`."""
         with asking("can't remove a bookmark"):
             self._aws.dynamodb.delete_item(TableName=self._table, Key={"environment": {"S": _key(environment)}})
 

@@ -33,11 +33,18 @@ def read_secret(aws: Aws, secret: str) -> Document:
 
     Raises:
         AwsError: it can't be read.
+        ConfigurationError: somebody else has written to it.
     """
     with asking("can't read the webhook's secret"):
-        text = aws.secrets.get_secret_value(SecretId=secret)["SecretString"]
-    raw: dict[str, Any] = json.loads(text)
-    return Document(tuple(raw.get("secrets", ())), raw.get("slack", {}), raw.get("forges", {}))
+        text = aws.secrets.get_secret_value(SecretId=secret).get("SecretString", "")
+    try:
+        raw: dict[str, Any] = json.loads(text)
+        return Document(tuple(raw.get("secrets", ())), raw.get("slack", {}), raw.get("forges", {}))
+    except (ValueError, TypeError, AttributeError):  # not as its cause: that would quote what is in it
+        raise ConfigurationError(
+            "the webhook's secret is not as Branchline writes it",
+            remedy="put {} in its place, then run 'branchline aws bootstrap' and 'branchline webhook install'",
+        ) from None
 
 
 def write_secret(aws: Aws, secret: str, document: Document) -> None:
@@ -48,13 +55,13 @@ def write_secret(aws: Aws, secret: str, document: Document) -> None:
 
 @dataclass(frozen=True, slots=True)
 class EcsSecrets:
-    """See `ports.Secrets`: they are in the secret that the function reads."""
+    """See `signing.Secrets`: they are in the secret that the function reads."""
 
     aws: Aws
     secret: str
 
     def read(self) -> tuple[str, ...]:
-        """See `ports.Secrets.read`."""
+        """See `signing.Secrets.read`."""
         found = read_secret(self.aws, self.secret).secrets
         if not found:
             raise ConfigurationError(
@@ -63,7 +70,7 @@ class EcsSecrets:
         return found
 
     def rotate(self) -> tuple[str, ...]:
-        """See `ports.Secrets.rotate`."""
+        """See `signing.Secrets.rotate`."""
         document = read_secret(self.aws, self.secret)
         rotated = replace(document, secrets=(new_secret(), *document.secrets[:1]))
         write_secret(self.aws, self.secret, rotated)
