@@ -16,5 +16,6 @@ def make_base(aws: Aws, platform: str, **options: Any) -> Base:
 
     It listens to no webhook, unless they say so.
     """
-    plan = make_plan(aws, platform, Wanted(**{"webhook": False} | options))
+    options.setdefault("webhook", False)
+    plan = make_plan(aws, platform, Wanted(**options))
     return bootstrap(aws, plan, lambda _: None, Cancellation()).base

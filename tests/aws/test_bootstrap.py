@@ -36,7 +36,8 @@ def nobody(_: Progress) -> None:
 
 def wanted(**options: Any) -> Wanted:
     """Without the webhook, which is a stack of its own; see test_webhook_on_ecs.py."""
-    return Wanted(**{"webhook": False} | options)
+    options.setdefault("webhook", False)
+    return Wanted(**options)
 
 
 def make(aws: Aws, platform: str = NAME, **options: Any) -> Made:
@@ -602,7 +603,8 @@ def test_the_commands_make_show_and_remove_a_base(aws_account: Aws) -> None:
 
     removed = command("teardown", "--json")
     assert removed.returncode == 0, removed.stderr
-    assert json.loads(removed.stdout) == {"platform": NAME, "region": "us-east-1", "removed": [f"stack {BASE}"]}
+    gone = [f"stack {names.webhook_stack(NAME)}", f"stack {BASE}"]
+    assert json.loads(removed.stdout) == {"platform": NAME, "region": "us-east-1", "removed": gone}
 
 
 @pytest.mark.parametrize(

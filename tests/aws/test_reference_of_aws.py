@@ -37,11 +37,15 @@ def test_the_base_is_made_and_removed_with_the_documented_json(
 
     changes = asked("bootstrap", "--dry-run")
     assert set(changes) == keys("Base changes")
-    [listed] = changes["changes"].values()
+    platform = f"{ecs_platform}-2"
+    stacks = names.base_stack(platform), names.webhook_stack(platform)
+    assert tuple(changes["changes"]) == stacks
+    listed = [change for stack in stacks for change in changes["changes"][stack]]
     assert {frozenset(each) for each in listed} == {frozenset(keys("Base change"))}
     made = asked("bootstrap")
     assert set(made) == keys("Base")
-    assert made["stacks"] == {names.base_stack(f"{ecs_platform}-2"): "created"}
+    assert made["stacks"] == dict.fromkeys(stacks, "created")
+    assert made["webhook"].startswith("http")
     assert {frozenset(each) for each in asked("doctor")} == {frozenset(keys("Check"))}
     assert set(asked("teardown")) == keys("Base removed")
 

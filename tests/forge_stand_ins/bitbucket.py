@@ -8,7 +8,6 @@ from urllib.parse import urlencode
 
 from tests.forge_stand_ins.server import (
     BOOLEAN,
-    COMMITS,
     EVENTS,
     NAME,
     TEAM,
@@ -79,7 +78,7 @@ class BitbucketStandIn(StandIn):
             "url": URL,
         }
         body = check(request.body, required, {"name": text(255), "description": text(255)}, status=400)
-        if commit not in COMMITS:
+        if commit not in self.commits:
             return self.error(404, "Commit not found")
         self.statuses = [each for each in self.statuses if (each["sha"], each["key"]) != (commit, body["key"])]
         self.statuses.append({"sha": commit, **body})

@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.forge_stand_ins.server import (
     BOOLEAN,
-    COMMITS,
     EVENTS,
     NAME,
     TEAM,
@@ -63,7 +62,7 @@ class GiteaStandIn(StandIn):
                 optional = {"target_url": URL, "description": text(), "context": text()}
                 states = one_of("pending", "success", "error", "failure", "warning")
                 body = check(request.body, {"state": states}, optional)
-                if commit not in COMMITS:
+                if commit not in self.commits:
                     return missing
                 self.statuses.append({"sha": commit, **body})
                 return Answer(201, body)

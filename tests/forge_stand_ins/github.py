@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.forge_stand_ins.server import (
     BOOLEAN,
-    COMMITS,
     EVENTS,
     NAME,
     TEAM,
@@ -103,7 +102,7 @@ class GitHubStandIn(StandIn):
     def _status(self, request: Request, commit: str) -> Answer:
         optional = {"target_url": URL, "description": text(140), "context": text()}
         body = check(request.body, {"state": one_of("error", "failure", "pending", "success")}, optional)
-        if commit not in COMMITS:
+        if commit not in self.commits:
             return self.error(422, f"No commit found for SHA: {commit}")
         self.statuses.append({"sha": commit, **body})
         return Answer(201, body)
@@ -125,7 +124,7 @@ class GitHubStandIn(StandIn):
                     "production_environment": BOOLEAN,
                 }
                 body = check(request.body, {"ref": text(shortest=1)}, optional)
-                if body["ref"] not in COMMITS:
+                if body["ref"] not in self.commits:
                     return self.error(422, f"No ref found for: {body['ref']}")
                 if body.get("auto_merge", True) or body.get("required_contexts", True) != []:
                     return self.error(409, "Conflict: Commit status checks failed for the ref.")

@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 from tests.forge_stand_ins.server import (
     BOOLEAN,
-    COMMITS,
     NAME,
     TEAM,
     URL,
@@ -86,7 +85,7 @@ class GitLabStandIn(StandIn):
         }
         states = one_of("pending", "running", "success", "failed", "canceled", "skipped")
         body = check(request.body, {"state": states}, optional, status=400)
-        if commit not in COMMITS:
+        if commit not in self.commits:
             return self.error(404, "404 Commit Not Found")
         same = [each for each in self.statuses if (each["sha"], each["name"]) == (commit, body["name"])]
         if same and same[-1]["state"] == body["state"] == "running":

@@ -78,6 +78,7 @@ class StandIn(ABC):
     def __init__(self) -> None:
         self.url = ""
         self.branches: list[str] = ["main", "feature/login"]
+        self.commits = list(COMMITS)
         self.pulls: dict[int, Pull] = {}
         self.hooks: list[dict[str, Any]] = []
         self.requests: list[Request] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -30,8 +31,8 @@ SINCE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 NOW = 1_000_000
 
 
-def claim(name: str, kind: Kind = Kind.PUSH, **values: int) -> Claim:
-    return Claim(name, kind, "c0ffee" if kind is Kind.PUSH else "", SINCE, **({"until": NOW + 30} | values))
+def claim(name: str, kind: Kind = Kind.PUSH, **values: Any) -> Claim:
+    return Claim(name, kind, "c0ffee" if kind is Kind.PUSH else "", SINCE, **{"until": NOW + 30, **values})
 
 
 class Clock:

@@ -72,7 +72,7 @@ class Receiver:
             while self._work.get_nowait() is not None:
                 left += 1
         if left:
-            self.say(f"{left} branches are left to 'branchline reap'")
+            self.say(f"not removed any more, and left to 'branchline reap': {left}")
         self._work.put(None)
         if self._worker is not None:
             self._worker.join(patience)

@@ -52,10 +52,10 @@ class Claim:
     since: datetime
     beat: int = 0
     """Counts up as long as the process lives."""
-    repository: str = ""
-    """Where a push comes from, without credentials; empty where only an image was given."""
     until: int = 0
     """When it is over unless the process gives another sign of life: seconds since 1970, by that process's clock."""
+    repository: str = ""
+    """Where a push comes from, without credentials; empty where only an image was given."""
 
 
 @dataclass(frozen=True, slots=True)
