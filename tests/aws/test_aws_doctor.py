@@ -7,8 +7,10 @@ such as certificates, is judged in tests/unit/test_ecs_checks.py.
 
 from __future__ import annotations
 
+import io
 import json
 import socket
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +19,10 @@ from typing import Any
 import pytest
 
 from branchline.checks import Check
-from branchline.engines.ecs import checks, names, quotas
+from branchline.engines.ecs import checks, names, quotas, webhook, webhook_checks
 from branchline.engines.ecs.aws import Aws
 from branchline.engines.ecs.base import Base, read_shard
+from branchline.engines.ecs.webhook_secret import Document, write_secret
 from branchline.settings.platform import Ecs, PlatformSettings
 from tests.aws.base import make_base
 from tests.aws.conftest import MiniStack
@@ -331,3 +334,33 @@ def refused(code: str, status: int) -> Refusal:
     """As the APIs in XML say it."""
     error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>no</Message></Error>"
     return Refusal(status, f"<ErrorResponse>{error}<RequestId>1</RequestId></ErrorResponse>".encode())
+
+
+def test_the_webhook_is_looked_at(aws_account: Aws) -> None:
+    base = make_base(aws_account, "listens")
+    (nobody,) = webhook_checks.check(aws_account, base.platform)
+    assert (nobody.result, "aren't listened to" in nobody.finding) == ("ok", True)
+
+    make_base(aws_account, "listens", webhook=True)
+    made = webhook.require(aws_account, base.platform)
+    aws_account.queues.send_message(QueueUrl=made.queue, MessageBody="{}")
+    code, queue, forges = webhook_checks.check(aws_account, base.platform)
+    assert (code.result, queue.result, forges.result) == ("ok", "warning", "warning")
+    assert (
+        queue.finding == "1 of the things it was to do failed, and are in the queue branchline-listens-webhook-failed"
+    )
+
+    document = Document(secrets=("known",), forges={"github": {"token": "secret"}})
+    write_secret(aws_account, made.secret, document)
+    aws_account.functions.update_function_code(FunctionName=made.function, ZipFile=_other_code())
+    aws_account.queues.purge_queue(QueueUrl=made.queue)
+    code, queue, forges = webhook_checks.check(aws_account, base.platform)
+    assert (code.result, queue.result, forges.result) == ("warning", "ok", "ok")
+    assert forges.finding == "it asks github which branches there are"
+
+
+def _other_code() -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("index.py", "def handler(event, context): pass")
+    return made.getvalue()

@@ -209,6 +209,11 @@ class Aws:
         return self._client("lambda")
 
     @cached_property
+    def queues(self) -> Any:
+        """SQS."""
+        return self._client("sqs")
+
+    @cached_property
     def secrets(self) -> SecretsManagerClient:
         """Secrets Manager."""
         return self._client("secretsmanager")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import botocore.exceptions
 
 from branchline.checks import Check
-from branchline.engines.ecs import names, permissions, probe, quotas, stacks
+from branchline.engines.ecs import names, permissions, probe, quotas, stacks, webhook_checks
 from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base, read_base, read_shard
 from branchline.engines.ecs.parallel import all_at_once
@@ -61,6 +61,7 @@ def run(aws: Aws, settings: PlatformSettings) -> list[Check]:
         "rules": lambda: quotas.balancers(aws, base, _further(base, stack)),
         "services": lambda: quotas.services(aws, base),
         "vCPUs": lambda: quotas.processors(aws, base),
+        "webhook": lambda: webhook_checks.check(aws, base.platform),
         "instances": lambda: instances(aws, base, own=_by_bootstrap(stack)),
     }
     answers = all_at_once(*(partial(_looked, name, look) for name, look in looks.items()))

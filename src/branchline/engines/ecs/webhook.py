@@ -27,6 +27,8 @@ class Webhook:
     function: str
     secret: str
     """The secret's ARN."""
+    queue: str
+    """The URL of the queue of what failed."""
 
 
 def find(aws: Aws, platform: str) -> Webhook | None:
@@ -35,7 +37,7 @@ def find(aws: Aws, platform: str) -> Webhook | None:
     outputs = {item.get("OutputKey", ""): item.get("OutputValue", "") for item in (found or {}).get("Outputs", [])}
     if not outputs:
         return None
-    return Webhook(outputs["Endpoint"], outputs["Function"], outputs["Secret"])
+    return Webhook(outputs["Endpoint"], outputs["Function"], outputs["Secret"], outputs["FailedQueue"])
 
 
 def require(aws: Aws, platform: str) -> Webhook:
@@ -66,14 +68,19 @@ def equip(aws: Aws, webhook: Webhook, told: Document, cancellation: Cancellation
         write_secret(aws, webhook.secret, wanted)
 
 
-def _upload(aws: Aws, function: str, cancellation: Cancellation) -> None:
-    code, what = function_code(), f"can't give the function {function} its code"
-    with asking(what):
+def has_our_code(aws: Aws, function: str) -> bool:
+    """Whether the function's code is this Branchline's."""
+    with asking(f"can't look at the function {function}"):
         now = aws.functions.get_function_configuration(FunctionName=function).get("CodeSha256", "")
-    if now == base64.b64encode(hashlib.sha256(code).digest()).decode():
+    return now == base64.b64encode(hashlib.sha256(function_code()).digest()).decode()
+
+
+def _upload(aws: Aws, function: str, cancellation: Cancellation) -> None:
+    if has_our_code(aws, function):
         return
+    what = f"can't give the function {function} its code"
     with asking(what):
-        aws.functions.update_function_code(FunctionName=function, ZipFile=code)
+        aws.functions.update_function_code(FunctionName=function, ZipFile=function_code())
     for _ in stacks.looks(f"the function {function} has not taken its code", cancellation, _PATIENCE):
         with asking(what):
             state = aws.functions.get_function_configuration(FunctionName=function)
