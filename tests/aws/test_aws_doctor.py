@@ -86,7 +86,7 @@ def test_a_base_that_was_just_made_is_well(branchline: Branchline, base: Base, t
     items = branchline("doctor", "--json", cwd=tmp_path).json
     assert {item["check"] for item in items if item["result"] == "ok"} == {
         "branchline", "git", "state", "credentials", "clock", "base", "load balancer", "rules", "target groups",
-        "services", "vCPUs", "builder",
+        "services", "vCPUs", "webhook", "builder",
     }  # fmt: skip
     assert {item["check"] for item in items if item["result"] == "warning"} == {
         "permissions",  # the emulator's caller is the root user
