@@ -63,7 +63,8 @@ def deploy(
                     platform.engine.fail(push, release, error.message)
                     platform.images.prune(environment.project)
                 repeated = _failed_so_before(push, present, error.message)
-                publish(Failed(environment, push.commit, error.message, error.details, repeated))
+                reason, *details = (redact(text, push.secrets) for text in (error.message, *error.details))
+                publish(Failed(environment, push.commit, reason, tuple(details), repeated))
                 if present is not None and present.release is not None:
                     older = present.release
                     publish(Note(environment, f"release {older.number}, commit {older.commit[:12]}, goes on serving"))
@@ -251,15 +252,15 @@ so no reason to remove it. Raises a BranchlineError where they can't be listed, 
 def reapable(platform: Platform | Holdings, branches: Branches, now: datetime) -> list[Reapable]:
     """What is to be removed: environments whose branch is gone or whose time is up, and leftovers of dead deploys.
 
-    Each repository is asked once.
+    Each repository is asked once, and once more if it has environments of forks: git doesn't know pull requests.
 
     Raises:
         SourceError: a repository has no branches. That is never taken for "all are gone".
     """
     found: list[Reapable] = []
-    listed: dict[tuple[str, str], frozenset[str] | None] = {}
+    listed: dict[tuple[str, str, bool], frozenset[str] | None] = {}
     for environment in platform.engine.environments():
-        origin = environment.id.project, environment.repository
+        origin = environment.id.project, environment.repository, environment.id.branch.startswith(naming.FORKS)
         if origin not in listed:
             listed[origin] = _existing(branches, environment)
         existing = listed[origin]

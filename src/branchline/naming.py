@@ -19,6 +19,18 @@ PROJECT_LENGTH = 25  # 36 + len("--") + 25 = 63, the longest DNS label
 PLATFORM_LENGTH = 20
 
 _HASH_LENGTH = 7
+FORKS = "pull/"
+"""What the branch of a fork's environment starts with; its pull request's number follows."""
+
+_SSH_HOSTS = {
+    "ssh.github.com": "github.com",
+    "altssh.gitlab.com": "gitlab.com",
+    "altssh.bitbucket.org": "bitbucket.org",
+}
+"""Hosts for networks that let only port 443 out.
+
+https://docs.github.com/en/authentication/troubleshooting-ssh/using-ssh-over-the-https-port
+"""
 _LABEL = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LOOKS_HASHED = re.compile(rf"-[0-9a-f]{{{_HASH_LENGTH}}}$")
 
@@ -91,14 +103,15 @@ def repository_key(url: str) -> str:
     `https://forge.example/team/shop.git`, `ssh://git@forge.example:22/team/shop` and `git@forge.example:team/shop.git`
     are one.
     """
-    without_scheme = re.sub(r"^[a-z+]+://", "", url)
+    without_scheme, schemes = re.subn(r"^[a-z+]+://", "", url)
     if "@" in without_scheme.partition("/")[0]:
         without_scheme = without_scheme.partition("@")[2]
     host, _, path = without_scheme.partition("/")
-    host, _, scp_path = host.partition(":")
-    if scp_path and not scp_path.isdecimal():
-        path = f"{scp_path}/{path}" if path else scp_path
-    return f"{host.lower()}/{path.strip('/')}".removesuffix(".git")
+    host, _, after = host.partition(":")
+    if after and not (schemes and after.isdecimal()):  # as scp has it there is no port, but a path
+        path = f"{after}/{path}" if path else after
+    host = host.lower()
+    return f"{_SSH_HOSTS.get(host, host)}/{path.strip('/')}".removesuffix(".git")
 
 
 def resource(platform: str, project: str, slug: str) -> str:

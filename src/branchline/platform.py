@@ -188,7 +188,11 @@ def listening(settings: PlatformSettings) -> Listening:
 
 
 def told(settings: PlatformSettings) -> Document:
-    """What the webhook's function on AWS is told of the settings: whom to tell, and which forges may be asked."""
+    """What the webhook's function on AWS is told of the settings: whom to tell, and which forges may be asked.
+
+    Raises:
+        ConfigurationError: Slack can't work as it is set.
+    """
     from branchline.engines.ecs.webhook_secret import Document
 
     # A GitHub App's key is in a file here, and the Lambda doesn't have what signs with it.
@@ -202,7 +206,11 @@ def _slack(settings: PlatformSettings) -> dict[str, Any]:
         return {}
     import msgspec
 
-    return msgspec.to_builtins(settings.slack)
+    from branchline.notifiers.slack import Slack
+
+    table = msgspec.to_builtins(settings.slack)
+    Slack(**table)  # what is wrong with it is said here: in the function, no branch would be removed for it
+    return table
 
 
 def forges(settings: PlatformSettings) -> dict[str, dict[str, str]]:

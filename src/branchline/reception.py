@@ -141,17 +141,27 @@ def remove(
 
     Returns:
         What was removed, by project.
+
+    Raises:
+        BranchlineError: after all the others, what kept the first environment that couldn't be removed.
     """
     found = environments_of(platform, removal)
     if not found or (forge is not None and _exists(forge, removal, cancellation)):
         return {}
     why = "its pull request was closed" if removal.branch.startswith(forks.PREFIX) else "its branch was deleted"
-    return {
-        each.id.project: lifecycle.destroy(
-            platform, each.id, listening(each), cancellation, why=why, delivery=removal.delivery
-        )
-        for each in found
-    }
+    removed: dict[str, tuple[str, ...]] = {}
+    failures: list[BranchlineError] = []
+    for each in found:
+        try:
+            removed[each.id.project] = lifecycle.destroy(
+                platform, each.id, listening(each), cancellation, why=why, delivery=removal.delivery
+            )
+        except BranchlineError as error:
+            cancellation.check()
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    return removed
 
 
 def _exists(forge: Forge, removal: Removal, cancellation: Cancellation) -> bool:

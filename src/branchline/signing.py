@@ -5,9 +5,12 @@ Two are valid at once, the present one and the one before, so that a secret can 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -47,11 +50,23 @@ class FileSecrets:
 
     def read(self) -> tuple[str, ...]:
         """See `Secrets.read`. The first time, one is made."""
+        if valid := self._read():
+            return valid
+        with self._writing():
+            return self._read() or self._write((new_secret(),))
+
+    def rotate(self) -> tuple[str, ...]:
+        """See `Secrets.rotate`."""
+        with self._writing():
+            return self._write((new_secret(), *self._read()[:1]))
+
+    def _read(self) -> tuple[str, ...]:
+        """What the file holds; empty where there is no file."""
         try:
             found: object = json.loads(self.file.read_text("utf-8"))
         except FileNotFoundError:
-            return self._write((new_secret(),))
-        except (OSError, ValueError) as error:
+            return ()
+        except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is damaged"
             raise ConfigurationError(
                 f"{self.file} can't be read: {reason}", remedy="correct its permissions, or remove it for a new secret"
@@ -62,21 +77,28 @@ class FileSecrets:
             raise ConfigurationError(f"{self.file} holds no secret", remedy="remove it for a new one")
         return valid
 
-    def rotate(self) -> tuple[str, ...]:
-        """See `Secrets.rotate`."""
-        return self._write((new_secret(), *self.read()[:1]))
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        """Within the block, no other process writes: a secret that a forge was just given must not be lost to it."""
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.with_name(f".{self.file.name}.lock").open("wb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.file} can't be written: {error.strerror}", remedy="check the directory's owner and the disk"
+            ) from error
 
     def _write(self, valid: tuple[str, ...]) -> tuple[str, ...]:
         """Puts the file in place as a whole."""
         made = self.file.with_name(f".{self.file.name}.{secrets.token_hex(4)}")
         try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
             with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
                 json.dump(valid, new)
             made.replace(self.file)
-        except OSError as error:
-            made.unlink(missing_ok=True)
-            raise ConfigurationError(
-                f"{self.file} can't be written: {error.strerror}", remedy="check the directory's owner and the disk"
-            ) from error
+        except OSError:
+            with suppress(OSError):
+                made.unlink()
+            raise
         return valid

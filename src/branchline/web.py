@@ -7,6 +7,7 @@ must not go where it wasn't meant for. A URL can be a secret itself, so errors n
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ _WORDS = {
     "SSLError": "its certificate is not valid, or it speaks no TLS",
 }
 """What urllib3's errors are called here; their own words hold the URL."""
+_LONGEST = 30.0
+"""Seconds for an answer as a whole: a service that sends a byte now and then is never late for the next one."""
 _LONGEST_WAIT = 5.0
 """Seconds that a service may ask us to wait before we try again."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -120,13 +123,7 @@ def _try(
     from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
     try:
-        response = _pool().request(
-            method, url, body=body, headers=headers, timeout=timeout, retries=False, preload_content=False
-        )
-        try:
-            content = response.read(_LARGEST + 1)
-        finally:
-            response.release_conn()
+        answer = _sent(method, url, body, headers, timeout)
     except (HTTPError, ValueError) as error:
         never_sent = isinstance(error, ConnectTimeoutError | NewConnectionError)
         if not last and (never_sent or (method in _IDEMPOTENT and isinstance(error, HTTPError))):
@@ -135,9 +132,43 @@ def _try(
         raise WebError(
             f"{_where(url)} doesn't answer: {_in_words(error)}", remedy="check the address and the network"
         ) from None
-    if len(content) > _LARGEST:
-        raise WebError(f"{_where(url)} answers with more than {_LARGEST // 2**20} MiB", status=response.status)
-    return Answer(response.status, {name.lower(): value for name, value in response.headers.items()}, content)
+    if len(answer.body) > _LARGEST:
+        raise WebError(f"{_where(url)} answers with more than {_LARGEST // 2**20} MiB", status=answer.status)
+    return answer
+
+
+def _sent(method: str, url: str, body: bytes | None, headers: Mapping[str, str], timeout: float) -> Answer:
+    """Sends it, from a thread of its own: nothing ends a read from outside, so one without an end is left to itself.
+
+    Raises:
+        HTTPError, ValueError: urllib3's.
+        WebError: it takes too long.
+    """
+    outcomes: list[Answer | Exception] = []
+
+    def send() -> None:
+        try:
+            response = _pool().request(
+                method, url, body=body, headers=headers, timeout=timeout, retries=False, preload_content=False
+            )
+            try:
+                content = response.read(_LARGEST + 1)
+            finally:
+                response.release_conn()
+            said = {name.lower(): value for name, value in response.headers.items()}
+            outcomes.append(Answer(response.status, said, content))
+        except Exception as error:  # noqa: BLE001 - raised below
+            outcomes.append(error)
+
+    sending = threading.Thread(target=send, name="asks", daemon=True)
+    sending.start()
+    sending.join(_LONGEST)
+    if not outcomes:
+        raise WebError(f"{_where(url)} doesn't answer: not the whole of it in {_LONGEST:g} s", remedy="try again later")
+    outcome = outcomes[0]
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _in_words(error: Exception) -> str:

@@ -71,15 +71,17 @@ def test_reap_removes_what_is_gone_in_the_remote_and_nothing_else(
     shop.add_origin()
     branchline.deploy(shop)
     branchline.deploy(shop, "--branch", "feature")
+    branchline.deploy(shop, "--branch", "pull/7", "--commit", shop.head)  # a fork's: git doesn't know it to be open
+    assert "nothing to remove" in branchline("reap", "--dry-run", cwd=shop.path).out
     assert "nothing to remove" in branchline("reap", cwd=shop.path).out
     git(shop.origin, "branch", "-D", "feature")  # in the remote only, as a forge's button does it
     listed = branchline("reap", "--dry-run", cwd=shop.path).out
     assert "feature: would remove the environment (its branch is gone)" in listed
-    assert len(branchline.list(shop.path)) == 2
+    assert len(branchline.list(shop.path)) == 3
     said = branchline("reap", "--json", cwd=shop.path).json
     assert [(item["branch"], item["why"]) for item in said] == [("feature", "its branch is gone")]
     assert any(name.startswith("container ") for name in said[0]["removed"])
-    assert [item["branch"] for item in branchline.list(shop.path)] == ["main"]
+    assert [item["branch"] for item in branchline.list(shop.path)] == ["main", "pull/7"]
 
 
 def test_reap_removes_nothing_where_the_remote_cannot_be_asked_or_is_empty(branchline: Branchline, shop: Repo) -> None:

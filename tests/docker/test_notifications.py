@@ -39,8 +39,15 @@ def test_slack_hears_of_a_branchs_life_and_is_not_needed_for_it(
         assert failed.startswith("main failed to deploy: the container exited with exit code 7")
         assert failed.endswith(f"@U012AB3CD\n```\nno database here\n```\nshop · {broken[:12]} Break it · Ada · log")
 
+        printing = f"FROM {tiny_base}\nRUN echo open-sesame; exit 3\n"
+        repo.commit("Print it", {"Dockerfile": printing, "branchline.toml": 'env_files = [".env"]\n'})
+        (repo.path / ".env").write_text("WORD=open-sesame\n")
+        assert branchline.try_("deploy", cwd=repo.path, env=env).code == 1
+        (_, _, printed) = slack.texts
+        assert "RUN echo [secret]; exit 3: exit code 3 @U012AB3CD\n```\n[secret]\n```\n" in printed
+
         branchline("destroy", "main", cwd=repo.path, env=env)
-        (_, _, removed) = slack.texts
+        (_, _, _, removed) = slack.texts
         assert removed == f"main is removed: ada ran branchline destroy\nshop · {commit} · log"
         assert slack.refused == []
 

@@ -92,6 +92,12 @@ def test_a_branch_lives_and_goes_as_its_forge_says(
             assert rotated["outcome"] == "unchanged"  # but for the secret, which no forge tells
             assert github.hooks[0]["config"]["secret"] != secret
 
+            refused = branchline.try_(
+                "webhook", "secret", "rotate", cwd=repo.path, env=env | {"BRANCHLINE_GITHUB_TOKEN": "x"}
+            )
+            assert (refused.code, "the secret is a new one, but the webhook of" in refused.err) == (1, True)
+            secret = github.hooks[0]["config"]["secret"]
+
             github.branches.remove(LOGIN)
             for _ in range(3):
                 assert delete(secret).status_code == 202  # the secret of before is valid, too
@@ -143,6 +149,13 @@ def test_what_is_wrong_with_a_webhook_is_said(branchline: Branchline, repository
     assert branchline("webhook", "secret", "show", cwd=repo.path).out.strip() in pasted.out
     nobody = branchline.try_("webhook", "test", cwd=repo.path, env={"BRANCHLINE_WEBHOOK_PORT": str(free_port())})
     assert (nobody.code, "is 'branchline webhook serve' running?" in nobody.out) == (1, True)
+    homeless = branchline.try_("webhook", "serve", cwd=repo.path, env={"BRANCHLINE_WEBHOOK_BIND": "no.such.invalid"})
+    assert (homeless.code, "can't listen on no.such.invalid:8090: that is no address" in homeless.err) == (2, True)
+    with GitHubStandIn() as github:  # it can't reach this machine, so it gets no webhook
+        git(repo.path, "remote", "set-url", "origin", github.repository)
+        env = {"BRANCHLINE_GITHUB_URL": github.url, "BRANCHLINE_GITHUB_TOKEN": github.token}
+        assert branchline("webhook", "secret", "rotate", "--json", cwd=repo.path, env=env).json["outcome"] is None
+        assert github.requests == []
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         serve = branchline.try_("webhook", "serve", cwd=repo.path, env={"BRANCHLINE_WEBHOOK_PORT": port})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from datetime import UTC, datetime
 
 import pytest
 
+from branchline.environment import Environment, EnvironmentId, State
 from branchline.errors import BranchlineError, ConfigurationError, SourceError
 from branchline.forges.api.bitbucket import Bitbucket
+from branchline.forges.judging import ForgeBranches
 from tests.forge_apis.conftest import Pair, pair_of
 from tests.forge_stand_ins.bitbucket import BitbucketStandIn
 from tests.forge_stand_ins.gitea import GiteaStandIn
@@ -57,7 +60,18 @@ def test_a_list_that_is_shorter_than_it_says_is_an_error(numbered: Pair) -> None
 
 
 def test_an_answer_without_branches_is_an_error(pair: Pair) -> None:
-    for body in ([], {}, {"values": []}, None, "<html>", [{}], [{"name": None}], ["main"], [{"name": ""}]):
+    for body in (
+        [],
+        {},
+        {"values": []},
+        None,
+        "<html>",
+        [{}],
+        [{"name": None}],
+        ["main"],
+        [{"name": ""}],
+        [{"name": []}],
+    ):
         pair.there.refusals = {"branches": Answer(200, body)}
         with pytest.raises(SourceError):
             pair.forge.branches(pair.there.repository)
@@ -119,6 +133,21 @@ def test_open_pull_requests_are_told_with_those_of_forks(pair: Pair) -> None:
     pair.there.refusals = {"GET": Answer(403, {"message": "no"})}
     with pytest.raises(SourceError):
         pair.forge.pull_requests(pair.there.repository)
+
+
+def test_a_branch_that_the_list_lost_between_two_pages_is_asked_for() -> None:
+    with GiteaStandIn() as there:
+        # Another was deleted while the pages were read, and `feature/login` moved to the page that had been read.
+        there.answers = [("/branches", Answer(200, [{"name": "main"}]))]
+        asked = ForgeBranches({"gitea": {"url": there.url, "token": there.token}})
+        assert asked(environment(there, "feature/login")) == {"main", "feature/login"}
+        assert asked(environment(there, "feature/gone")) == {"main", "feature/login"}
+        assert asked.problems == []
+
+
+def environment(there: GiteaStandIn, branch: str) -> Environment:
+    subject, now = EnvironmentId("default", "shop", branch), datetime.now(UTC)
+    return Environment(subject, "", "", State.READY, now, repository=there.repository)
 
 
 def test_a_token_does_not_follow_a_page_to_another_host() -> None:

@@ -74,6 +74,20 @@ def test_the_same_facts_are_told_as_plain_text() -> None:
     ]
 
 
+def test_nobody_is_mentioned_by_a_branch_or_by_what_a_container_printed() -> None:
+    everyone = EnvironmentId("local", "shop", "@everyone")
+    with service() as (url, got):
+        told = Apprise([url])
+        told.hear(Failed(everyone, "4a21", "@here", ("<@U123> @everyone",)), About(title="@all", author="@ada"))
+        told.hear(
+            Ready(everyone, "http://x.localhost", "4a21", 1, {}, first=True), About(logs="https://ci.example/@me/1")
+        )
+    texts = [f"{each['title']} {each['message']}" for each in got]
+    assert [text.count("@\N{ZERO WIDTH SPACE}") for text in texts] == [6, 1]
+    assert texts[0].count("@") == 6
+    assert texts[1].endswith("\nhttps://ci.example/@me/1")
+
+
 def test_a_service_that_fails_keeps_no_other_from_being_told_and_shows_no_secret(
     capfd: pytest.CaptureFixture[str],
 ) -> None:

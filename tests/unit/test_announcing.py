@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from branchline import platform
 from branchline.cli.announcing import announcing, job_log
 from branchline.environment import EnvironmentId
-from branchline.errors import EngineError
+from branchline.errors import ConfigurationError, EngineError
 from branchline.events import Event, Ready, Removed
 from branchline.settings.platform import PlatformSettings, Slack
 from branchline.telling import About
@@ -85,6 +89,16 @@ def test_where_nobody_is_to_be_told_nothing_is_loaded_started_or_asked() -> None
     assert [name for name in loaded if name.startswith(("branchline.notifiers", "branchline.web", "urllib3"))] == []
 
 
+def test_ctrl_c_while_it_is_told_ends_the_waiting_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        with announcing(telling(f"http://127.0.0.1:{silent.getsockname()[1]}/x", tmp_path)) as told:
+            told.listening(lambda _: None, dict)(LIVE)
+        assert time.monotonic() - begun < 3
+    assert capsys.readouterr().err == "warning: slack: still not told, and not waited for any longer\n"
+
+
 def test_settings_that_can_tell_nobody_are_an_error_before_anything_is_done(tmp_path: Path) -> None:
     repo = Repo.create(tmp_path / "shop")
     repo.commit("The shop", {"Dockerfile": "FROM scratch\nEXPOSE 8000\n"})
@@ -100,6 +114,15 @@ def test_settings_that_can_tell_nobody_are_an_error_before_anything_is_done(tmp_
     assert done.returncode == 2
     assert "slack.token is set, but not slack.channel" in done.stderr
     assert "secret" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "slack",
+    [Slack(webhook="hooks"), Slack(token="xoxb-1"), Slack(webhook="https://x.example", people={"a@b.example": "ada"})],
+)
+def test_the_function_on_aws_is_given_no_slack_that_cannot_work(slack: Slack) -> None:
+    with pytest.raises(ConfigurationError, match=r"^slack\.|in slack\.people"):
+        platform.told(PlatformSettings(slack=slack))
 
 
 @pytest.mark.parametrize(

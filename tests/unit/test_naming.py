@@ -300,6 +300,18 @@ def test_one_repository_has_one_key_however_it_is_reached(url: str) -> None:
     assert naming.repository_key(url) == "forge.example/team/shop"
 
 
+def test_a_repository_by_a_forges_other_ssh_port_is_the_same() -> None:
+    for host in ("github.com", "gitlab.com", "bitbucket.org"):
+        ssh = "ssh" if host == "github.com" else "altssh"
+        over_443 = f"ssh://git@{ssh}.{host}:443/team/shop.git"
+        assert naming.repository_key(over_443) == naming.repository_key(f"https://{host}/team/shop")
+
+
+def test_a_team_of_digits_is_no_port() -> None:
+    assert naming.repository_key("git@forge.example:2023/shop.git") == "forge.example/2023/shop"
+    assert naming.repository_key("ssh://git@forge.example:2023/shop.git") == "forge.example/shop"
+
+
 def test_paths_and_file_urls_of_one_repository_have_one_key() -> None:
     assert naming.repository_key("/srv/git/shop.git") == naming.repository_key("file:///srv/git/shop.git")
     assert naming.repository_key("/srv/git/shop.git") != naming.repository_key("/srv/git/other.git")

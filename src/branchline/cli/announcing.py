@@ -76,7 +76,10 @@ def announcing(settings: PlatformSettings) -> Generator[Announcements]:
         patience = _IMPATIENCE
         raise
     finally:
-        problems = dispatch.finish(patience)
+        try:
+            problems = dispatch.finish(patience)
+        except KeyboardInterrupt:  # the work is over: only the waiting is interrupted
+            problems = dispatch.finish(0)
         with suppress(OSError):  # nobody reads it any more
             for line in problems:
                 hang(paint("warning: ", err=True, fg="yellow"), line, err=True)

@@ -19,6 +19,7 @@ from branchline import reception
 from branchline.cancellation import Cancellation
 from branchline.errors import BranchlineError
 from branchline.forges.payload import LARGEST
+from branchline.forges.reader import FORGES
 from branchline.reception import Removal, Reply
 from branchline.webhooks import Delivery
 
@@ -31,6 +32,8 @@ _WAITING = 1000
 """Branches that wait for their removal at the most. A forge that is told 503 shows the delivery as failed."""
 _PAUSES = (5.0, 30.0)
 """Seconds before a removal that failed is tried again."""
+_TIME = 240.0
+"""Seconds for a removal, as in the Lambda: what hangs must not keep the others from being done."""
 _REASONS = {
     200: "OK",
     202: "Accepted",
@@ -58,6 +61,7 @@ class Receiver:
     pauses: tuple[float, ...] = _PAUSES
     _work: queue.Queue[Removal | None] = field(default_factory=lambda: queue.Queue(_WAITING))
     _cancellation: Cancellation = field(default_factory=Cancellation)
+    _stopping: threading.Event = field(default_factory=threading.Event)
     _worker: threading.Thread | None = None
 
     def start(self) -> None:
@@ -67,6 +71,7 @@ class Receiver:
 
     def stop(self, patience: float) -> None:
         """Ends the work, after what is under way and for at most `patience` seconds; the rest is left to `reap`."""
+        self._stopping.set()
         left = 0
         with suppress(queue.Empty):
             while self._work.get_nowait() is not None:
@@ -133,18 +138,28 @@ class Receiver:
         for pause in (*self.pauses, None):
             begun = time.monotonic()
             try:
-                removed = self.remove(removal, self._cancellation)
-            except BranchlineError as error:
-                self.say(f"{removal.branch}: not removed: {error.message} (delivery {removal.delivery})")
-                if pause is None or self._cancellation.cancelled:
+                removed = self._removed(removal)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next branch is to be removed
+                defect = f"a defect, please report it: {type(error).__name__}"  # its words may hold a secret
+                reason = error.message if isinstance(error, BranchlineError) else defect
+                self.say(f"{removal.branch}: not removed: {reason} (delivery {removal.delivery})")
+                if pause is None or self._stopping.wait(pause):
                     return
-                with suppress(BranchlineError):
-                    self._cancellation.wait(pause)
                 continue
             count = sum(map(len, removed.values()))
             said = f"removed {count} resources" if count else "there was nothing to remove"
             self.say(f"{removal.branch}: {said} in {time.monotonic() - begun:.1f} s (delivery {removal.delivery})")
             return
+
+    def _removed(self, removal: Removal) -> dict[str, tuple[str, ...]]:
+        """Removes what the branch has, within the time for it and for as long as this isn't stopped."""
+        cancellation = Cancellation()
+        stopped = BranchlineError("the receiver was stopped")
+        with (
+            cancellation.deadline(_TIME),
+            self._cancellation.interrupted_by(lambda: cancellation.cancel(stopped)),
+        ):
+            return self.remove(removal, cancellation)
 
 
 def _headers(environ: WSGIEnvironment) -> dict[str, str]:
@@ -161,6 +176,7 @@ def _headers(environ: WSGIEnvironment) -> dict[str, str]:
 
 def _line(forge: str, reply: Reply) -> str:
     said: dict[str, Any] = dict(reply.said)
+    forge = forge if forge in FORGES else "an unknown forge"  # it is what anybody put into the path
     delivery = f" (delivery {said['delivery']})" if said.get("delivery") else ""
     if reply.removals:
         return f"{forge}: deleted {', '.join(said['removing'])}{delivery}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -124,12 +125,18 @@ def rotate_command(repo: str | None, as_json: bool) -> None:
     listener = listening(settings)
     source = open_source(settings, repo)
     repository = source.url if source is not None else ""
-    forge = _forge(settings, repository) if repository else None
+    forge = _forge(settings, repository) if repository and listener.public else None
     secret = listener.secrets.rotate()[0]
     outcome = ""
     if forge is not None:
         url = f"{listener.url}/webhooks/{_forge_name(settings, repository)}"
-        outcome = forge.install_hook(repository, url, secret)
+        try:
+            outcome = forge.install_hook(repository, url, secret)
+        except BranchlineError as error:
+            raise BranchlineError(
+                f"the secret is a new one, but the webhook of {repository} hasn't got it: {error.message}",
+                remedy="run 'branchline webhook install'; to rotate again would end the one before, which it still has",
+            ) from error
     if as_json:
         print_json({"rotated": True, "repository": repository or None, "outcome": outcome or None})
         return
@@ -184,9 +191,10 @@ def serve_command() -> None:
             ident=None,
             clear_untrusted_proxy_headers=True,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "that is no address"
         raise ConfigurationError(
-            f"can't listen on {settings.webhook.bind}:{settings.webhook.port}: {error.strerror}",
+            f"can't listen on {settings.webhook.bind}:{settings.webhook.port}: {reason}",
             remedy="stop what listens there, or set webhook.bind and webhook.port in platform.toml",
         ) from error
     receiver.start()
@@ -200,7 +208,8 @@ def serve_command() -> None:
 
 
 def _say(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {paint(line, err=True)}", err=True)
+    with suppress(OSError):  # nobody reads the log any more, or its disk is full: branches are removed nevertheless
+        click.echo(f"{time.strftime('%H:%M:%S')} {paint(line, err=True)}", err=True)
 
 
 def _repository(settings: PlatformSettings, repo: str | None) -> str:

@@ -10,10 +10,8 @@ commit that was.
 
 from __future__ import annotations
 
+from branchline.naming import FORKS as PREFIX
 from branchline.webhooks import PullRequest
-
-PREFIX = "pull/"
-"""What the branch of a fork's environment starts with; the pull request's number follows."""
 
 
 def allowed(pull_request: PullRequest, label: str) -> bool:

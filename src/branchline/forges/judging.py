@@ -31,9 +31,12 @@ class ForgeBranches:
             if not branches:
                 raise BranchlineError("it says that there are no branches at all")
             open_ones = forge.pull_requests(repository)
+            found = branches | {f"{forks.PREFIX}{number}" for number in open_ones}
+            # A list in pages misses one that moves to an earlier page, when another is deleted meanwhile.
+            mine = environment.id.branch
+            return found | {mine} if mine not in found and forge.has_branch(repository, mine) else found
         except BranchlineError as error:
             problem = f"the branches of {repository} can't be listed, so none is taken for gone: {error.message}"
             if problem not in self.problems:
                 self.problems.append(problem)
             return None
-        return branches | {f"{forks.PREFIX}{number}" for number in open_ones}

@@ -69,15 +69,21 @@ class Apprise:
             raise BranchlineError(f"{' and '.join(failed)} didn't take the message", remedy="check apprise.urls")
 
 
+def _without_mentions(text: str) -> str:
+    """With a space of no width after each `@`: else, Discord tells everybody of a branch called `@everyone`."""
+    return text.replace("@", "@\N{ZERO WIDTH SPACE}")
+
+
 def _tell(service: NotifyBase, fact: Fact) -> bool:
     from apprise import NotifyFormat, NotifyType
 
     kinds = {"live": NotifyType.SUCCESS, "failed": NotifyType.FAILURE, "removed": NotifyType.INFO}
-    text = [fact.url or fact.reason, *fact.lines, fact.context, fact.logs]
+    words = [fact.reason, *fact.lines, fact.context]
+    text = [fact.url, *map(_without_mentions, words), fact.logs]
     try:
         return bool(
             service.notify(
-                title=f"{fact.branch} {fact.said}",
+                title=_without_mentions(f"{fact.branch} {fact.said}"),
                 body="\n".join(line for line in text if line),
                 notify_type=kinds[fact.kind],
                 body_format=NotifyFormat.TEXT,

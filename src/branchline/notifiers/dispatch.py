@@ -49,8 +49,9 @@ class _Listener:
         self._notifier = notifier
         self._events: SimpleQueue[tuple[Event, About] | None] = SimpleQueue()
         self._problem = ""
-        self._thread = threading.Thread(target=self._run, name=f"tells {notifier.name}", daemon=True)
-        self._thread.start()
+        # Not Thread.join: where that is interrupted, Python 3.11 takes the thread for ended.
+        self._done = threading.Event()
+        threading.Thread(target=self._run, name=f"tells {notifier.name}", daemon=True).start()
 
     def tell(self, event: Event, about: About) -> None:
         self._events.put((event, about))
@@ -60,8 +61,8 @@ class _Listener:
 
     def problem(self, deadline: float) -> str:
         """The first thing that went wrong, in one line; empty if all went well."""
-        self._thread.join(max(0.0, deadline - time.monotonic()))
-        late = "still not told, and not waited for any longer" if self._thread.is_alive() else ""
+        done = self._done.wait(max(0.0, deadline - time.monotonic()))
+        late = "" if done else "still not told, and not waited for any longer"
         problem = self._problem or late
         return f"{self._notifier.name}: {problem}" if problem else ""
 
@@ -74,3 +75,4 @@ class _Listener:
                 self._problem = self._problem or " ".join(f"{error.message}{advice}".split())
             except Exception as error:  # noqa: BLE001 - a defect of a notifier's; its words may hold a secret
                 self._problem = self._problem or f"a defect, please report it: {type(error).__name__}"
+        self._done.set()

@@ -136,7 +136,7 @@ class RestForge(ABC):
             path = self._path(repository)
             names = list(self.branch_names(self.api(path), path))
         found = frozenset(name for name in names if isinstance(name, str) and name)
-        if not found or len(found) < len(set(names)):
+        if not found or not all(isinstance(name, str) and name for name in names):
             raise SourceError(
                 f"{self.name} names no branches of {repository}" if not found else f"{self.name} names branches oddly",
                 remedy="check the token, and what it may see; nothing is taken for deleted",

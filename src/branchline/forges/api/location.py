@@ -7,15 +7,6 @@ from urllib.parse import urlsplit
 
 from branchline import naming
 
-_SSH_HOSTS = {
-    "ssh.github.com": "github.com",
-    "altssh.gitlab.com": "gitlab.com",
-    "altssh.bitbucket.org": "bitbucket.org",
-}
-"""Hosts for networks that let only port 443 out.
-
-https://docs.github.com/en/authentication/troubleshooting-ssh/using-ssh-over-the-https-port
-"""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -30,7 +21,7 @@ def path_on(repository: str, base: str) -> str:
     """
     host, _, path = naming.repository_key(repository).partition("/")
     forge = urlsplit(base)
-    if not host or _SSH_HOSTS.get(host, host) != (forge.hostname or ""):
+    if not host or host != (forge.hostname or ""):
         return ""
     scheme = repository.partition("://")[0].lower()
     if scheme in _PORTS and _port(repository) != _port(base):

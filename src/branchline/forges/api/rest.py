@@ -142,7 +142,7 @@ def at(item: object, *keys: str) -> Any:
 def origin(url: str) -> str:
     """Scheme, host and port of a URL, for messages."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _encoded(query: Mapping[str, object]) -> str:
@@ -161,4 +161,4 @@ def _more(headers: Mapping[str, str], *, full: bool) -> bool:
 def _total(headers: Mapping[str, str]) -> int:
     """How many items there are on all pages, where the forge says so; otherwise 0."""
     said = headers.get("x-total-count") or headers.get("x-total") or ""
-    return int(said) if said.isdecimal() else 0
+    return int(said) if said.isdecimal() and len(said) < 19 else 0
