@@ -148,7 +148,7 @@ def _sent(method: str, url: str, body: bytes | None, headers: Mapping[str, str],
 
     def send() -> None:
         try:
-            response = _pool().request(
+            response = _way_to(url).request(
                 method, url, body=body, headers=headers, timeout=timeout, retries=False, preload_content=False
             )
             try:
@@ -193,11 +193,22 @@ def _where(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
-@lru_cache(maxsize=1)
-def _pool() -> urllib3.PoolManager:
-    from urllib3 import PoolManager
+def _way_to(url: str) -> urllib3.PoolManager:
+    """The connections to use: by the proxy of HTTPS_PROXY and the like, as git and boto3 have it, or directly."""
+    from urllib.request import getproxies, proxy_bypass
 
-    return PoolManager(num_pools=16, maxsize=4)
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme, "")
+    return _pool("" if not proxy or proxy_bypass(parts.hostname or "") else proxy)
+
+
+@lru_cache(maxsize=4)
+def _pool(proxy: str) -> urllib3.PoolManager:
+    from urllib3 import PoolManager, ProxyManager
+
+    if not proxy:
+        return PoolManager(num_pools=16, maxsize=4)
+    return ProxyManager(proxy if "://" in proxy else f"http://{proxy}", num_pools=16, maxsize=4)
 
 
 def _reason(answer: Answer) -> str:

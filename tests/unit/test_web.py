@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -47,3 +48,31 @@ def test_an_answer_without_an_end_is_not_waited_for(monkeypatch: pytest.MonkeyPa
         web.ask("GET", url)
     assert time.monotonic() - begun < 3
     assert "secret" not in raised.value.message
+
+
+def test_a_proxy_of_the_environment_is_used_but_for_what_is_to_be_asked_directly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        here = f"127.0.0.1:{server.server_port}"
+        monkeypatch.setenv("http_proxy", here)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        web.ask("GET", "http://forge.example/branches")
+        web.ask("GET", f"http://{here}/directly")
+        server.shutdown()
+        thread.join()
+    assert asked == ["http://forge.example/branches", "/directly"]

@@ -153,6 +153,10 @@ def rotate_command(repo: str | None, as_json: bool) -> None:
 def serve_command() -> None:
     """Listen to forges on this machine, and remove what deleted branches had, until it is stopped."""
     settings = read_platform()
+    if settings.engine == "ecs":
+        raise ConfigurationError(
+            "on Amazon ECS a Lambda function listens", remedy="'branchline aws bootstrap --webhook' makes it"
+        )
     platform = assemble(settings)
     listener = listening(settings)
     listener.secrets.read()  # what is wrong with them is said now
