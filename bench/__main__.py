@@ -24,6 +24,7 @@ _BENCHES = {
     "router": "Requests through the router, against the container itself and other routers",
     "scale": "Commands with 10, 100 and 500 environments",
     "aws": "Deploys to Amazon ECS against other ways to the same, and the calls that they take",
+    "webhook": "A branch's deletion by webhook on Amazon ECS, against a script that knows all names",
 }
 
 

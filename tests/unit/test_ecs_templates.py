@@ -7,6 +7,7 @@ is that it is well-formed and says what AWS's documentation asks for.
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from cfnlint.decode import decode
 from branchline.cli import aws as command
 from branchline.engines.ecs import base as reader
 from branchline.engines.ecs import names, templates
+from branchline.engines.ecs import webhook as webhook_reader
 
 PLATFORM = "shop"
 DIRECTORY = Path(str(resources.files(templates)))
@@ -32,6 +34,12 @@ UNTAGGED = {
     "AWS::IAM::InstanceProfile",
     "AWS::EC2::LaunchTemplate",
     "AWS::ECS::ClusterCapacityProviderAssociations",
+    "AWS::Lambda::EventInvokeConfig",
+    "AWS::Logs::MetricFilter",
+    "AWS::Lambda::Permission",
+    "AWS::ApiGatewayV2::Integration",
+    "AWS::ApiGatewayV2::Route",
+    "AWS::Scheduler::Schedule",
 }
 """What has no tags of its own, or, as launch templates and listeners, has them elsewhere or needs none to be found."""
 
@@ -119,7 +127,8 @@ def test_names_are_those_that_are_computed() -> None:
 def test_what_can_be_tagged_says_whose_it_is(name: str) -> None:
     for logical, declared in load(name)["Resources"].items():
         if declared["Type"] not in UNTAGGED:
-            tags = {tag["Key"]: tag["Value"] for tag in declared["Properties"]["Tags"]}
+            said = declared["Properties"]["Tags"]
+            tags = {tag["Key"]: tag["Value"] for tag in said} if isinstance(said, list) else said
             assert tags["branchline:platform"] == {"Ref": "Platform"}, logical
 
 
@@ -280,3 +289,107 @@ def test_the_command_line_offers_what_the_templates_take() -> None:
     assert list(command.RETENTIONS) == parameters["LogRetentionDays"]["AllowedValues"]
     assert list(options["capacity"].type.choices) == parameters["Capacity"]["AllowedValues"]  # pyright: ignore[reportAttributeAccessIssue]
     assert {*options["dns"].type.choices, "none"} == set(parameters["Dns"]["AllowedValues"])  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_the_function_is_small_recent_and_bounded() -> None:
+    function = resource(load("webhook"), "Function")
+
+    assert (function["Runtime"], function["Architectures"], function["Handler"]) == (
+        "python3.13",
+        ["arm64"],
+        "index.handler",
+    )
+    assert named(function["FunctionName"]) == f"{names.webhook_stack(PLATFORM)}"
+    assert function["Timeout"] == 300
+    assert function["MemorySize"] == 512
+    assert function["Environment"]["Variables"].keys() == {
+        "BRANCHLINE_PLATFORM",
+        "BRANCHLINE_SECRET",
+        "BRANCHLINE_FORK_LABEL",
+    }
+
+
+def test_who_floods_the_webhook_is_told_to_come_back_and_a_forge_is_answered_in_time() -> None:
+    """GitHub waits for ten seconds: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks"""
+    webhook = load("webhook")
+
+    assert resource(webhook, "Stage")["DefaultRouteSettings"] == {"ThrottlingRateLimit": 10, "ThrottlingBurstLimit": 50}
+    assert resource(webhook, "Integration")["TimeoutInMillis"] < 10_000
+    assert resource(webhook, "Integration")["PayloadFormatVersion"] == "2.0"
+    routes = [
+        each["Properties"] for each in webhook["Resources"].values() if each["Type"] == "AWS::ApiGatewayV2::Route"
+    ]
+    assert [route["RouteKey"] for route in routes] == ["POST /webhooks/{forge}"]
+    (permission,) = [
+        each["Properties"] for each in webhook["Resources"].values() if each["Type"] == "AWS::Lambda::Permission"
+    ]
+    assert permission["SourceArn"]["Fn::Sub"].endswith(":${Api}/*/*/webhooks/*")
+
+
+def test_what_fails_is_done_again_kept_and_made_known() -> None:
+    webhook = load("webhook")
+    retries, queue = resource(webhook, "Retries"), resource(webhook, "FailedQueue")
+
+    assert retries["MaximumRetryAttempts"] == 2
+    assert retries["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailedQueue", "Arn"]}
+    assert queue["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert queue["SqsManagedSseEnabled"] is True
+    alarms = {
+        name: declared["Properties"]
+        for name, declared in webhook["Resources"].items()
+        if declared["Type"] == "AWS::CloudWatch::Alarm"
+    }
+    assert {name: (alarm["Namespace"], named(alarm["MetricName"])) for name, alarm in alarms.items()} == {
+        "FailureAlarm": ("AWS/Lambda", "Errors"),
+        "GivenUpAlarm": ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+        "ReapAlarm": ("Branchline", f"{PLATFORM}-reap-failed"),
+    }
+    for alarm in alarms.values():
+        assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("GreaterThanThreshold", 0)
+        assert alarm["TreatMissingData"] == "notBreaching"
+        assert alarm["AlarmActions"]["Fn::If"][0] == "HasAlarmTopic"
+    assert alarms["FailureAlarm"]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": "Function"}}]
+
+
+def test_a_reap_that_failed_is_counted_by_what_the_function_logs() -> None:
+    """See test_webhook_on_ecs.py for that. Lambda would repeat an error at once, and keep it."""
+    webhook = load("webhook")
+    counted = resource(webhook, "ReapFailures")
+
+    assert counted["FilterPattern"] == '{ $.what = "failed" && $.job = "reap" }'
+    assert named(counted["LogGroupName"]) == named(resource(webhook, "LogGroup")["LogGroupName"])
+    (metric,) = counted["MetricTransformations"]
+    alarm = resource(webhook, "ReapAlarm")
+    assert (metric["MetricNamespace"], metric["MetricName"]) == (alarm["Namespace"], alarm["MetricName"])
+
+
+def test_the_functions_log_is_there_before_it_and_does_not_stay_for_ever() -> None:
+    webhook = load("webhook")
+    group = resource(webhook, "LogGroup")
+
+    assert named(group["LogGroupName"]) == f"/aws/lambda/{names.webhook_stack(PLATFORM)}"
+    assert group["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+    assert list(command.RETENTIONS) == webhook["Parameters"]["LogRetentionDays"]["AllowedValues"]
+    assert webhook["Resources"]["Function"]["DependsOn"] == "LogGroup"
+
+
+def test_what_was_missed_is_looked_for_every_quarter_of_an_hour() -> None:
+    webhook = load("webhook")
+    schedule = resource(webhook, "Reaper")
+
+    assert schedule["ScheduleExpression"] == "rate(15 minutes)"
+    assert json.loads(schedule["Target"]["Input"]) == {"job": "reap"}
+    (trust,) = resource(webhook, "ScheduleRole")["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+    (may,) = statements(resource(webhook, "ScheduleRole"))
+    assert (may["Action"], may["Resource"]) == ("lambda:InvokeFunction", {"Fn::GetAtt": ["Function", "Arn"]})
+
+
+def test_the_template_holds_no_secret() -> None:
+    assert resource(load("webhook"), "Secret")["SecretString"] == "{}"
+
+
+def test_the_webhook_gives_all_that_is_read_of_it() -> None:
+    read = set(re.findall(r"outputs\[\"(\w+)\"\]", inspect.getsource(webhook_reader)))
+
+    assert read == set(load("webhook")["Outputs"])

@@ -1,4 +1,4 @@
-"""The CI role's policy: it allows what the engine calls, and no more than AWS lets a policy say.
+"""What CI may do, and what the function may: each allows what its code calls, and no more than AWS lets a policy say.
 
 AWS's service reference, as cfn-lint ships it, says which resources and condition keys each action knows. Whether IAM
 decides so is checked by nothing here: MiniStack and moto allow everything.
@@ -7,43 +7,28 @@ decides so is checked by nothing here: MiniStack and moto allow everything.
 from __future__ import annotations
 
 import ast
+import io
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore import xform_name
 
 from branchline.engines.ecs import names
+from branchline.engines.ecs.package import function_code
 from branchline.environment import EnvironmentId
 from branchline.naming import image_repository
+from tests.call_graph import CallGraph
+from tests.policies import Calls, actions, known_of, resources_of, service_reference, statements_of_role, texts
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POLICIES = ROOT / "deploy" / "iam"
 ENGINE = ROOT / "src" / "branchline" / "engines" / "ecs"
 DOCS = ROOT / "docs" / "how-to" / "aws-ci.md"
-CLIENTS = {
-    "ecs": "ecs",
-    "elb": "elbv2",
-    "ecr": "ecr",
-    "logs": "logs",
-    "dynamodb": "dynamodb",
-    "route53": "route53",
-    "cloudformation": "cloudformation",
-    "ec2": "ec2",
-    "acm": "acm",
-    "iam": "iam",
-    "sts": "sts",
-    "quotas": "service-quotas",
-}
-"""The services of `Aws`, by its attributes."""
-PREFIXES = {"elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
-"""What a service is called in policies, where that isn't its name in boto3."""
 NOT_FOR_CI = {
     "base_plan.py": "the operator's",
     "bootstrap.py": "the operator's",
@@ -52,6 +37,9 @@ NOT_FOR_CI = {
     "quotas.py": "the doctor's",
     "stacks.py": "the operator's",
     "teardown.py": "the operator's",
+    "webhook.py": "the operator's",
+    "webhook_checks.py": "the doctor's",
+    "webhook_secret.py": "the operator's and the function's",
     "session.py": "a person's, who runs a command in an environment",
 }
 """Modules whose operations the CI role needn't have, and whose they are."""
@@ -76,130 +64,126 @@ POLICY: Any = json.loads((POLICIES / "ci-policy.json").read_text())
 STATEMENTS: list[Any] = POLICY["Statement"]
 
 
-def texts(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
-
-
-def allowed() -> set[str]:
-    return {action for statement in STATEMENTS for action in texts(statement["Action"])}
-
-
-@pytest.fixture(scope="module")
-def reference() -> Any:
-    """AWS's service reference: by prefix, the actions with their kinds of resources, and these."""
-    (path,) = [file for file in distribution("cfn-lint").files or () if file.name == "Policies.json"]
-    return json.loads(Path(str(path.locate())).read_text())
-
-
-def of(reference: Any, action: str) -> Any:
-    """What the reference says about an action."""
-    prefix, name = action.split(":")
-    return reference[prefix]["Actions"][name.lower()]
-
-
-class _Calls(ast.NodeVisitor):
-    """The operations that a module calls, as `aws.SERVICE.METHOD`, or by a paginator or an alias of the client."""
-
-    def __init__(self) -> None:
-        self.aliases: dict[str, str] = {}
-        self.found: set[tuple[str, str]] = set()
-
-    def _service(self, node: ast.expr) -> str | None:
-        match node:
-            case ast.Attribute(value=ast.Name(id="aws") | ast.Attribute(attr="_aws" | "aws"), attr=name):
-                return CLIENTS.get(name)
-            case ast.Name(id=name):
-                return self.aliases.get(name)
-            case _:
-                return None
-
-    def visit_Assign(self, node: ast.Assign) -> None:
-        if isinstance(node.targets[0], ast.Name) and (service := self._service(node.value)):
-            self.aliases[node.targets[0].id] = service
-        self.generic_visit(node)
-
-    def visit_Call(self, node: ast.Call) -> None:
-        if isinstance(node.func, ast.Attribute) and (service := self._service(node.func.value)):
-            method = node.func.attr
-            if method in ("get_paginator", "get_waiter"):
-                assert method == "get_paginator", "a waiter calls an operation of another name: teach the test which"
-                assert isinstance(node.args[0], ast.Constant)
-                method = str(node.args[0].value)
-            self.found.add((service, method))
-        self.generic_visit(node)
+FUNCTION: list[Any] = statements_of_role("webhook", "Role")
+"""What the function may that removes environments whose branch is gone."""
+OF_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents", "sqs:SendMessage"}
+"""What Lambda does by the function's role beside running it.
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-intro-execution-role.html"""
+each_policy = pytest.mark.parametrize("statements", [STATEMENTS, FUNCTION], ids=["ci", "function"])
 
 
 def called() -> Iterator[tuple[str, str]]:
     """Each module's operations, as actions of policies."""
-    session = botocore.session.get_session()
-    methods = {
-        service: {xform_name(name): name for name in session.get_service_model(service).operation_names}
-        for service in CLIENTS.values()
-    }
     for path in sorted(ENGINE.glob("*.py")):
-        calls = _Calls()
+        calls = Calls()
         calls.visit(ast.parse(path.read_text()))
-        for service, method in sorted(calls.found):
-            yield path.name, f"{PREFIXES.get(service, service)}:{methods[service][method]}"
+        for action in sorted(calls.actions):
+            yield path.name, action
+
+
+def called_by_the_function() -> set[str]:
+    """All that its handler may ask of AWS, by the code that is uploaded."""
+    with zipfile.ZipFile(io.BytesIO(function_code())) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".py")]
+        modules = {
+            name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): ast.parse(archive.read(name))
+            for name in names
+        }
+    calls = Calls()
+    for node in CallGraph(modules).reached("branchline.functions.entry", "handler"):
+        calls.visit(node)
+    return calls.actions
 
 
 def test_the_policy_allows_every_operation_that_the_engine_calls() -> None:
     needed = {(module, action) for module, action in called() if module not in NOT_FOR_CI}
     assert len(needed) > 25
-    assert {(module, action) for module, action in needed if action not in allowed()} == set()
+    assert {(module, action) for module, action in needed if action not in actions(STATEMENTS)} == set()
 
 
 def test_the_policy_allows_nothing_that_the_engine_does_not_do() -> None:
-    assert allowed() - {action for module, action in called() if module not in NOT_FOR_CI} - WITHOUT_CALL == set()
+    needed = {action for module, action in called() if module not in NOT_FOR_CI}
+    assert actions(STATEMENTS) - needed - WITHOUT_CALL == set()
+
+
+def test_the_function_may_do_what_it_asks_for_and_nothing_else() -> None:
+    assert actions(FUNCTION) == called_by_the_function() | OF_LAMBDA
+
+
+def test_the_function_can_make_nothing_and_change_nothing_but_by_removing_it() -> None:
+    """What it leaves behind are entries in the lease table, and calls of itself."""
+    reads = {action for action in actions(FUNCTION) if action.split(":")[1].startswith(("Describe", "Get", "List"))}
+    others = actions(FUNCTION) - reads - OF_LAMBDA - {"dynamodb:Scan", "ecr:BatchDeleteImage"}
+    assert {action for action in others if not action.split(":")[1].startswith(("Delete", "Deregister"))} == {
+        "dynamodb:UpdateItem",
+        "lambda:InvokeFunction",
+        "route53:ChangeResourceRecordSets",
+    }
+    (records,) = [each for each in FUNCTION if each["Sid"] == "DeleteRecords"]
+    conditions = records["Condition"]["ForAllValues:StringEquals"]
+    assert conditions["route53:ChangeResourceRecordSetsActions"] == "DELETE"
+    assert conditions["route53:ChangeResourceRecordSetsRecordTypes"] == "A"
+
+
+def test_the_function_deletes_nothing_that_does_not_carry_the_platforms_tag_or_name() -> None:
+    tagged = {"StringEquals": {"aws:ResourceTag/branchline:platform": "${Platform}"}}
+    for statement in FUNCTION:
+        for action in texts(statement["Action"]):
+            if action.split(":")[1].startswith(("Delete", "BatchDelete")):
+                named = all("${Platform}" in resource for resource in texts(statement["Resource"]))
+                assert statement.get("Condition") == tagged or named, statement["Sid"]
 
 
 def test_the_modules_that_are_left_out_are_there() -> None:
     assert NOT_FOR_CI.keys() <= {path.name for path in ENGINE.glob("*.py")}
 
 
-def test_every_action_exists(reference: Any) -> None:
-    for action in allowed():
-        assert action.split(":")[1].lower() in reference[action.split(":")[0]]["Actions"], action
+@each_policy
+def test_every_action_exists(statements: list[Any]) -> None:
+    for action in actions(statements):
+        assert action.split(":")[1].lower() in service_reference()[action.split(":")[0]]["Actions"], action
 
 
-def test_an_action_is_about_every_resource_only_where_aws_takes_no_other(reference: Any) -> None:
-    for statement in STATEMENTS:
-        kinds = {action: of(reference, action).get("Resources") for action in texts(statement["Action"])}
+@each_policy
+def test_an_action_is_about_every_resource_only_where_aws_takes_no_other(statements: list[Any]) -> None:
+    for statement in statements:
+        kinds = {action: known_of(action).get("Resources") for action in texts(statement["Action"])}
         if statement["Resource"] == "*":
             condition = WITH_ANY_RESOURCE.get(statement["Sid"])
             assert condition is None or condition in str(statement["Condition"])
             assert condition or not any(kinds.values()), f"{statement['Sid']}: {kinds}"
         else:
             assert all(kinds.values()), f"{statement['Sid']}: {kinds}"
-    assert WITH_ANY_RESOURCE.keys() <= {statement["Sid"] for statement in STATEMENTS}
+    assert WITH_ANY_RESOURCE.keys() <= {statement["Sid"] for statement in statements}
 
 
-def test_each_resource_is_of_a_kind_that_one_of_its_actions_knows(reference: Any) -> None:
-    for statement in STATEMENTS:
+@each_policy
+def test_each_resource_is_of_a_kind_that_one_of_its_actions_knows(statements: list[Any]) -> None:
+    for statement in statements:
         known = {
             re.sub(r"\$\{\w+\}", "[^:]*", form)
             for action in texts(statement["Action"])
-            for kind in of(reference, action).get("Resources", ())
-            for form in reference[action.split(":")[0]]["Resources"][kind]["ARNFormats"]
+            for kind in resources_of(action)
+            for form in kind["ARNFormats"]
         }
         for resource in texts(statement["Resource"]):
             assert resource == "*" or any(re.fullmatch(form, resource) for form in known), resource
 
 
-def test_each_condition_on_tags_is_one_that_the_resource_knows(reference: Any) -> None:
-    for statement in STATEMENTS:
+@each_policy
+def test_each_condition_on_tags_is_one_that_the_resource_knows(statements: list[Any]) -> None:
+    for statement in statements:
         if "aws:ResourceTag" not in str(statement.get("Condition")):
             continue
         for action in texts(statement["Action"]):
-            prefix = action.split(":")[0]
-            for kind in of(reference, action)["Resources"]:
-                keys = reference[prefix]["Resources"][kind].get("ConditionKeys", [])
+            for kind in resources_of(action):
+                keys = kind.get("ConditionKeys", [])
                 assert "aws:ResourceTag/${TagKey}" in keys, f"{action} on {kind}"
 
 
-def matches(statement: str, arn: str) -> bool:
+def matches(statement: str, arn: str, statements: list[Any] = STATEMENTS) -> bool:
     """Whether a statement is about an ARN of the platform `team-a`, in which `*` stands for anything."""
-    (found,) = [each for each in STATEMENTS if each["Sid"] == statement]
+    (found,) = [each for each in statements if each["Sid"] == statement]
     filled = [resource.replace("${Platform}", "team-a") for resource in texts(found["Resource"])]
     return any(fnmatchcase(arn, resource) for resource in filled)
 
@@ -229,6 +213,33 @@ def test_the_resources_are_those_that_the_names_lead_to_and_not_another_platform
     assert matches("ReadBase", f"arn:aws:cloudformation:{here}:stack/{names.shard_stack('team-a', 2)}/1-2-3")
     group = names.target_group(EnvironmentId("team-a", "shop", "main"))
     assert matches("MakeTargetGroups", f"arn:aws:elasticloadbalancing:{here}:targetgroup/{group}/73e2d6bc")
+
+
+def test_the_functions_resources_are_those_that_the_names_lead_to_and_not_another_platforms() -> None:
+    here = "${Region}:${Account}"
+
+    def arns(platform: str) -> dict[str, str]:
+        environment = EnvironmentId(platform, "shop", "feature/login")
+        balancing = f"arn:aws:elasticloadbalancing:{here}"
+        balancer = f"app/{names.load_balancer(platform, 12)}/50dc6c495c0c9188"
+        return {
+            "ReadBase": f"arn:aws:cloudformation:{here}:stack/{names.shard_stack(platform, 12)}/1-2-3",
+            "Lease": f"arn:aws:dynamodb:{here}:table/{names.lease_table(platform)}",
+            "Images": f"arn:aws:ecr:{here}:repository/{image_repository(platform, 'shop')}",
+            "Logs": f"arn:aws:logs:{here}:log-group:{names.log_group(environment)}:*",
+            "ReadServices": f"arn:aws:ecs:{here}:service/{names.cluster(platform)}/{names.service(environment)}",
+            "DeleteServices": f"arn:aws:ecs:{here}:service/{names.cluster(platform)}/{names.service(environment)}",
+            "DeleteTaskDefinitions": f"arn:aws:ecs:{here}:task-definition/{names.family(environment)}:3",
+            "DeleteRouting": f"{balancing}:listener-rule/{balancer}/f2f7dc8efc522ab2/9683b2d0",
+            "HandOverToItself": f"arn:aws:lambda:{here}:function:branchline-{platform}-webhook",
+            "WriteLog": f"arn:aws:logs:{here}:log-group:/aws/lambda/branchline-{platform}-webhook:log-stream:1",
+        }
+
+    assert [sid for sid, arn in arns("team-a").items() if not matches(sid, arn, FUNCTION)] == []
+    assert [sid for sid, arn in arns("team-a-b").items() if matches(sid, arn, FUNCTION)] == []
+    assert matches("ReadBase", f"arn:aws:cloudformation:{here}:stack/{names.base_stack('team-a')}/1-2-3", FUNCTION)
+    group = names.target_group(EnvironmentId("team-a", "shop", "main"))
+    assert matches("DeleteRouting", f"arn:aws:elasticloadbalancing:{here}:targetgroup/{group}/73e2d6bc", FUNCTION)
 
 
 def test_roles_are_passed_to_tasks_and_to_nothing_else() -> None:

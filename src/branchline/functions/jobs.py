@@ -17,7 +17,7 @@ from branchline.engines.ecs.image_store import EcsImageStore
 from branchline.engines.ecs.lease import DynamoLease
 from branchline.environment import Environment
 from branchline.errors import BranchlineError
-from branchline.events import Event, Publish
+from branchline.events import Event, Publish, Removed
 from branchline.forges.api import forge_of
 from branchline.forges.judging import ForgeBranches
 from branchline.forges.reporting import ForgeReporter
@@ -71,28 +71,30 @@ def remove(aws: Aws, configuration: Configuration, removal: Removal, log: Log) -
 def reap(aws: Aws, configuration: Configuration, log: Log) -> dict[str, Any]:
     """Removes environments whose branch is gone or whose time is up, and what dead deploys left.
 
-    Of a repository whose branches can't be listed, nothing is removed for its branch's sake.
-
-    Raises:
-        BranchlineError: after all else is done: such a repository, or something that couldn't be removed.
+    Of a repository whose branches can't be listed, nothing is removed for its branch's sake. That, and whatever
+    couldn't be removed, is logged as a failure, which alarms. It is no error, as Lambda would repeat it at once.
     """
     platform, now, cancellation = holdings(aws, configuration.platform), datetime.now(UTC), Cancellation()
-    branches = ForgeBranches(configuration.forges)
-    with _telling(aws, configuration, log) as listening, cancellation.deadline(_TIME):
-        known = {each.id: each for each in platform.engine.environments()}
+    branches, removed = ForgeBranches(configuration.forges), dict[str, tuple[str, ...]]()
+    problems = branches.problems
+    try:
+        with _telling(aws, configuration, log) as listening, cancellation.deadline(_TIME):
+            known = {each.id: each for each in platform.engine.environments()}
 
-        def publish(event: Event) -> None:
-            if (owner := known.get(event.environment)) is not None:  # leftovers are of nothing that anybody knows
-                listening(owner)(event)
+            def publish(event: Event) -> None:
+                if isinstance(event, Removed):
+                    removed[f"{event.environment.project}/{event.environment.branch}"] = event.resources
+                if (owner := known.get(event.environment)) is not None:  # leftovers are of nothing that anybody knows
+                    listening(owner)(event)
 
-        items = lifecycle.reapable(platform, branches, now)
-        removed = lifecycle.reap(platform, items, branches, now, publish, cancellation)
-    done = {f"{item.environment.project}/{item.environment.branch}": what for item, what in removed.items()}
-    log("reaped", removed=done, why={item.environment.branch: item.why for item in removed})
-    if branches.problems:
-        problems = "; ".join(branches.problems)
-        raise BranchlineError(problems, remedy="the next run asks again; see docs/how-to/webhooks.md")
-    return {"removed": done}
+            items = lifecycle.reapable(platform, branches, now)
+            lifecycle.reap(platform, items, branches, now, publish, cancellation)
+    except BranchlineError as error:
+        problems.append(error.message)
+    log("reaped", removed=removed)
+    if problems:
+        log("failed", job="reap", error="; ".join(problems), remedy="see docs/how-to/webhooks.md")
+    return {"removed": removed, "problems": problems}
 
 
 @contextmanager

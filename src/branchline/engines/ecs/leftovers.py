@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from branchline import labels, naming
 from branchline.engines.ecs import inventory, names, removal, routing, services, specs, tags
-from branchline.engines.ecs.aws import Aws, asking
+from branchline.engines.ecs.aws import Aws, AwsError, asking
 from branchline.engines.ecs.base import Base, read_shard
 from branchline.engines.ecs.image_store import EcsImageStore
 from branchline.engines.ecs.lease import DynamoLease
@@ -88,9 +88,7 @@ def _log_groups(aws: Aws, base: Base, whole: dict[EnvironmentId, Service]) -> _F
         name = group.get("logGroupName", "")
         if name in used:
             continue
-        with asking(f"can't read the tags of the log group {name}"):
-            raw = aws.logs.list_tags_for_resource(resourceArn=group.get("arn", "").removesuffix(":*"))["tags"]
-        environment = _of_platform(tags.decode(raw), base)
+        environment = _of_platform(_tags_of_logs(aws, name, group.get("arn", "").removesuffix(":*")), base)
         if environment is not None:
             yield environment, f"log group {name}"
 
@@ -105,11 +103,31 @@ def _families(aws: Aws, base: Base, whole: dict[EnvironmentId, Service]) -> _Fou
     for family in families:
         if family in used:
             continue
-        with asking(f"can't read the task definition {family}"):
-            raw = aws.ecs.describe_task_definition(taskDefinition=family, include=["TAGS"]).get("tags", [])
-        environment = _of_platform(tags.read(raw), base)
+        environment = _of_platform(_tags_of_family(aws, family), base)
         if environment is not None:
             yield environment, f"task definitions {family}"
+
+
+def _tags_of_logs(aws: Aws, name: str, arn: str) -> dict[str, str]:
+    """None where it has gone since it was listed."""
+    try:
+        with asking(f"can't read the tags of the log group {name}"):
+            return tags.decode(aws.logs.list_tags_for_resource(resourceArn=arn)["tags"])
+    except AwsError as error:
+        if error.code == "ResourceNotFoundException":
+            return {}
+        raise
+
+
+def _tags_of_family(aws: Aws, family: str) -> dict[str, str]:
+    """The latest task definition's. None where all have gone since the family was listed."""
+    try:
+        with asking(f"can't read the task definition {family}"):
+            return tags.read(aws.ecs.describe_task_definition(taskDefinition=family, include=["TAGS"]).get("tags", []))
+    except AwsError as error:
+        if error.code == "ClientException":  # its word for one that isn't there
+            return {}
+        raise
 
 
 def _images(base: Base, images: EcsImageStore, whole: dict[EnvironmentId, Service]) -> _Found:

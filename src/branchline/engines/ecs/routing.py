@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _ATTEMPTS = 200
 _FULL = frozenset({"TooManyRules", "TooManyTargets", "TooManyTargetGroups", "TooManyUniqueTargetGroupsPerLoadBalancer"})
 """How a load balancer says that it takes no more."""
+_GONE = frozenset({"ListenerNotFound", "LoadBalancerNotFound", "RuleNotFound", "TargetGroupNotFound"})
 _PAGE = 400
 
 
@@ -103,7 +104,9 @@ def remains(aws: Aws, environment: EnvironmentId, base: Base | None) -> Remains:
     if not groups:
         return Remains()
     arn = groups[0].get("TargetGroupArn", "")
-    values = tag_values(aws, [arn])[arn]
+    values = tag_values(aws, [arn]).get(arn)
+    if values is None:
+        return Remains()
     if values.get(labels.PLATFORM) != environment.platform:
         raise ConfigurationError(
             f"the target group {name} is not Branchline's: it lacks the tag {labels.PLATFORM} = {environment.platform}",
@@ -131,10 +134,21 @@ def tag_values(aws: Aws, arns: list[str]) -> dict[str, dict[str, str]]:
     """The values of the tags of load balancer resources, by ARN; those that have gone meanwhile are left out."""
     found: dict[str, dict[str, str]] = {}
     for start in range(0, len(arns), 20):  # the most that one call takes
-        with asking("can't read the tags of the load balancer's resources"):
-            described = aws.elb.describe_tags(ResourceArns=arns[start : start + 20])["TagDescriptions"]
-        found |= {item.get("ResourceArn", ""): tags.read(item.get("Tags", [])) for item in described}
+        found |= _described_tags(aws, arns[start : start + 20])
     return found
+
+
+def _described_tags(aws: Aws, arns: list[str]) -> dict[str, dict[str, str]]:
+    """The same, of at most 20. One that is gone fails the call for all of them."""
+    try:
+        with asking("can't read the tags of the load balancer's resources"):
+            described = aws.elb.describe_tags(ResourceArns=arns)["TagDescriptions"]
+    except AwsError as error:
+        if error.code.removesuffix("Exception") not in _GONE:
+            raise
+        alone = [_described_tags(aws, [arn]) for arn in arns] if len(arns) > 1 else []
+        return {arn: values for found in alone for arn, values in found.items()}
+    return {item.get("ResourceArn", ""): tags.read(item.get("Tags", [])) for item in described}
 
 
 def shard_of(rule: str, base: Base) -> int:
