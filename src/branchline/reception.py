@@ -127,7 +127,7 @@ def remove(
     forge: Forge | None,
     listening: Callable[[Environment], Publish],
     cancellation: Cancellation,
-) -> dict[str, tuple[str, ...]]:
+) -> dict[str, tuple[str, ...]] | None:
     """Removes what the branch has, unless the forge says that the branch exists.
 
     Doing it again, or at the same time as another, ends the same.
@@ -140,14 +140,14 @@ def remove(
         cancellation: ends it early.
 
     Returns:
-        What was removed, by project.
+        What was removed, by project; None where the branch exists, so that the delivery is an old one.
 
     Raises:
         BranchlineError: after all the others, what kept the first environment that couldn't be removed.
     """
     found = environments_of(platform, removal)
-    if not found or (forge is not None and _exists(forge, removal, cancellation)):
-        return {}
+    if found and forge is not None and _exists(forge, removal, cancellation):
+        return None
     why = "its pull request was closed" if removal.branch.startswith(forks.PREFIX) else "its branch was deleted"
     removed: dict[str, tuple[str, ...]] = {}
     failures: list[BranchlineError] = []

@@ -194,7 +194,7 @@ class Platform:
 
     def remove(
         self, *repository: str, branch: str = "main", forge: GitHub | None = None, within: float = 30
-    ) -> dict[str, tuple[str, ...]]:
+    ) -> dict[str, tuple[str, ...]] | None:
         """Removes the branch of the repository that has these URLs."""
         holdings = Holdings("team", self.memory, self.memory, self.memory)
         removal = Removal("github", repository or (REPOSITORY,), branch, "delivery-1")
@@ -298,7 +298,7 @@ def test_a_branch_that_the_forge_has_is_left_alone_however_old_the_delivery(
 ) -> None:
     platform.memory.has("shop", "main", github.repository)
     forge = GitHub(github.url, github.token)
-    assert platform.remove(github.repository, forge=forge) == {}
+    assert platform.remove(github.repository, forge=forge) is None
     assert github.asked("git/ref") == 3
     github.branches.remove("main")
     assert platform.remove(github.repository, forge=forge) == {"shop": ("container",)}
@@ -327,7 +327,7 @@ def test_a_forks_environment_stays_while_its_pull_request_is_open(platform: Plat
     platform.memory.has("shop", "pull/12", github.repository)
     forge = GitHub(github.url, github.token)
     github.open(12, "main", fork=True)
-    assert platform.remove(github.repository, branch="pull/12", forge=forge) == {}
+    assert platform.remove(github.repository, branch="pull/12", forge=forge) is None
     github.pulls[12].open = False
     assert platform.remove(github.repository, branch="pull/12", forge=forge) == {"shop": ("container",)}
     (removed,) = platform.told

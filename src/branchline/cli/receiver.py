@@ -54,8 +54,8 @@ class Receiver:
     platform: str
     fork_label: str
     secrets: Secrets
-    remove: Callable[[Removal, Cancellation], dict[str, tuple[str, ...]]]
-    """Removes what a branch has; returns what that was, by project."""
+    remove: Callable[[Removal, Cancellation], dict[str, tuple[str, ...]] | None]
+    """Removes what a branch has; see `reception.remove`."""
     say: Callable[[str], None]
     """Hears of what happens, a line each."""
     pauses: tuple[float, ...] = _PAUSES
@@ -146,12 +146,13 @@ class Receiver:
                 if pause is None or self._stopping.wait(pause):
                     return
                 continue
-            count = sum(map(len, removed.values()))
+            count = sum(map(len, (removed or {}).values()))
             said = f"removed {count} resources" if count else "there was nothing to remove"
+            said = "left alone, as the forge has the branch" if removed is None else said
             self.say(f"{removal.branch}: {said} in {time.monotonic() - begun:.1f} s (delivery {removal.delivery})")
             return
 
-    def _removed(self, removal: Removal) -> dict[str, tuple[str, ...]]:
+    def _removed(self, removal: Removal) -> dict[str, tuple[str, ...]] | None:
         """Removes what the branch has, within the time for it and for as long as this isn't stopped."""
         cancellation = Cancellation()
         stopped = BranchlineError("the receiver was stopped")

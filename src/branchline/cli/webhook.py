@@ -167,7 +167,7 @@ def serve_command() -> None:
     from branchline.cli.receiver import Receiver
     from branchline.forges.payload import LARGEST
 
-    def remove(removal: Removal, cancellation: Cancellation) -> dict[str, tuple[str, ...]]:
+    def remove(removal: Removal, cancellation: Cancellation) -> dict[str, tuple[str, ...]] | None:
         with announcing(settings) as announcements:
 
             def hear(environment: Environment) -> Publish:

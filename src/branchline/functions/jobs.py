@@ -58,7 +58,7 @@ def remove(aws: Aws, configuration: Configuration, removal: Removal, log: Log) -
         forge = forge_of(removal.repository[0], configuration.forges)
         removed = reception.remove(platform, removal, forge, listening, cancellation)
     log(
-        "removed",
+        "removed" if removed is not None else "left alone, as the forge has the branch",
         branch=removal.branch,
         delivery=removal.delivery,
         removed=removed,
