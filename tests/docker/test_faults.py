@@ -225,3 +225,29 @@ def test_an_interrupted_log_and_a_command_pass_through_the_proxy(
     branchline.deploy(repo, env=faulty.environment)
     assert branchline("exec", "main", "--", "echo", "hi", cwd=repo.path, env=faulty.environment).out == "hi\n"
     assert branchline("logs", "main", cwd=repo.path, env=faulty.environment).code == 0
+
+
+def test_a_build_whose_image_was_taken_away_meanwhile_is_done_once_more(
+    branchline: Branchline, tiny_base: str, repository: Callable[..., Repo], faulty: Proxy
+) -> None:
+    """As it happens where another branch of the same commit is removed at that moment, which has the same image."""
+    repo = repository(site(tiny_base, "one"))
+    gone = (
+        "failed to get digest sha256:0123: open /var/lib/docker/image/overlay2/imagedb/0123: no such file or directory"
+    )
+
+    def take_away(times: int) -> Callable[[Call], bytes | None]:
+        builds: list[Call] = []
+
+        def fault(call: Call) -> bytes | None:
+            if call.method != "POST" or "/build" not in call.path.partition("?")[0]:
+                return None
+            builds.append(call)
+            return proxy.build_error(gone) if len(builds) <= times else None
+
+        return fault
+
+    faulty.let(take_away(2))
+    assert branchline.try_("deploy", cwd=repo.path, env=faulty.environment).code == 1
+    faulty.let(take_away(1))
+    assert branchline.get(branchline.deploy(repo, env=faulty.environment)["url"]).text == "one"

@@ -34,6 +34,8 @@ _REFERENCE = re.compile(
 """An image's name: https://docs.docker.com/reference/cli/docker/image/tag/. It holds no white space, so nothing can
 follow it in a Dockerfile."""
 
+_TAKEN_AWAY = "failed to get digest"
+"""What the engine says of an image that was removed while it was about to be named."""
 _NO_SESSION = "no active sessions"
 """How BuildKit ends where a registry wants a token, be it one that anybody gets: it asks the client for it, over a
 session, which a build by a plain request hasn't got."""
@@ -151,11 +153,22 @@ class DockerImages:
         cancellation: Cancellation,
         publish: Publish,
     ) -> None:
-        """Builds the image. What BuildKit can't fetch is pulled, and then it finds that on the engine."""
+        """Builds the image. What BuildKit can't fetch is pulled, and then it finds that on the engine.
+
+        Another branch of the same commit has the same image. If its last name is removed as this build ends, the engine
+        fails to give it ours, and then it is built once more.
+        """
         pulled: set[str] = set()
+        again = True
         while True:
-            with open_context() as context:
-                missing = self._send(push, context, build, reference, cancellation, publish)
+            try:
+                with open_context() as context:
+                    missing = self._send(push, context, build, reference, cancellation, publish)
+            except BuildError as error:
+                if not again or _TAKEN_AWAY not in error.message:
+                    raise
+                again = False
+                continue
             if not missing:
                 return
             if missing in pulled:
