@@ -18,9 +18,9 @@ from tests.repositories import Repo
 LONGEST = 60
 """More calls than any deploy makes; a test that reaches it would never end."""
 FAULTS = {"refused": proxy.refused("the engine stumbled"), "lost": proxy.LOST}
-STEPS = {"refused": 2, "lost": 1}
-"""Of the many calls, a first deploy has those with odd numbers refused, and a redeploy those with even ones: both make
-much the same calls."""
+STEPS = {"refused": 4, "lost": 2}
+"""Every so many calls one is hit: of a first deploy from the first call on, and of a redeploy from the last of these.
+Both make much the same calls, and a run of the tests has to end in time."""
 
 
 @pytest.fixture

@@ -109,5 +109,7 @@ def test_a_rollback_that_fails_shows_no_secret(branchline: Branchline, shop: Rep
     branchline.deploy(shop)
     failed = branchline.try_("rollback", "main", "--json", cwd=shop.path)
     assert failed.code == 1
-    assert set(failed.json["details"]) == {"the server starts", "the password is [secret]"}
+    # On a busy machine, the server's complaint about a probe that hung up is among them.
+    assert {"the server starts", "the password is [secret]"} <= set(failed.json["details"])
+    assert "correct-horse" not in failed.out + failed.err
     assert "correct-horse" not in failed.out + failed.err
