@@ -66,7 +66,7 @@ def test_an_older_commit_gives_way_to_the_build_in_flight(
 def test_the_same_commit_twice_is_deployed_once(
     branchline: Branchline, python_base: str, repository: Callable[..., Repo]
 ) -> None:
-    repo = repository(slow(python_base, "one", 3))
+    repo = repository(slow(python_base, "one", 6))
     first = branchline.start("deploy", cwd=repo.path)
     eventually(lambda: building(branchline, repo, repo.head), "the commit is being built", timeout=30)
     second = branchline("deploy", cwd=repo.path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from branchline.environment import EnvironmentId
@@ -124,6 +124,7 @@ def kinds(sent: dict[str, Any]) -> list[str]:
     text=st.text(),
     lines=st.lists(st.text()),
 )
+@example("\N{IDEOGRAPHIC SPACE}", "\N{IDEOGRAPHIC SPACE}", ["\N{IDEOGRAPHIC SPACE}"])
 @settings(max_examples=80, deadline=None)
 def test_every_text_makes_a_message_that_slack_takes(branch: str, text: str, lines: list[str]) -> None:
     environment = EnvironmentId("local", "shop", branch)

@@ -102,7 +102,8 @@ def duration(seconds: float | None) -> str:
 
 
 def _branch(event: Event) -> str:
-    return shortened(labels.branch_value(event.environment.branch), _BRANCH)
+    """Its slug where its name is made of nothing but spaces, of which Unicode has many and git allows most."""
+    return shortened(labels.branch_value(event.environment.branch), _BRANCH) or event.environment.slug
 
 
 def _context(event: Event, commit: str, about: About, took: str = "") -> str:
