@@ -120,11 +120,12 @@ def kinds(sent: dict[str, Any]) -> list[str]:
 
 
 @given(
-    branch=st.text(st.characters(exclude_characters="\n\0 "), min_size=1),
+    branch=st.text(st.characters(codec="utf-8", exclude_characters="\n\0 "), min_size=1),
     text=st.text(),
     lines=st.lists(st.text()),
 )
 @example("\N{IDEOGRAPHIC SPACE}", "\N{IDEOGRAPHIC SPACE}", ["\N{IDEOGRAPHIC SPACE}"])
+@example("\udcff", "", [])
 @settings(max_examples=80, deadline=None)
 def test_every_text_makes_a_message_that_slack_takes(branch: str, text: str, lines: list[str]) -> None:
     environment = EnvironmentId("local", "shop", branch)
