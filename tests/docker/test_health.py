@@ -101,7 +101,8 @@ def test_the_images_healthcheck_counts_and_is_not_waited_for_a_whole_interval(
 def test_a_failing_healthcheck_fails_the_release(
     branchline: Branchline, python_base: str, repository: Callable[..., Repo]
 ) -> None:
-    repo = repository(app(python_base, "x", more='HEALTHCHECK CMD ["sh", "-c", "exit 5"]') | SOON)
+    later = {"branchline.toml": "[health]\ntimeout = 6\n"}  # a busy machine takes its time to run a command in it
+    repo = repository(app(python_base, "x", more='HEALTHCHECK CMD ["sh", "-c", "exit 5"]') | later)
     assert "the HEALTHCHECK ended with exit code 5" in failing(branchline, repo)
 
 
