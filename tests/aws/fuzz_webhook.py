@@ -38,6 +38,7 @@ from branchline.forges import pinging
 from branchline.forges.payload import LARGEST
 from tests.aws.base import listen
 from tests.odd_requests import FORGES, OddRequest, odd_requests
+from tests.waiting import eventually
 
 _MOSTLY = st.sampled_from([True, True, True, False])
 _AT_ONCE = 100
@@ -220,6 +221,18 @@ def _failures(aws: Aws, function: str) -> list[str]:
     return [line for line in lines if '"what": "failed"' in line or "Traceback" in line]
 
 
+def _settle(aws: Aws, function: str) -> None:
+    """Waits until every delivery that was taken has had its job, as the function's log has it."""
+
+    def done() -> bool:
+        pages = aws.logs.get_paginator("filter_log_events").paginate(logGroupName=f"/aws/lambda/{function}")
+        text = "\n".join(event.get("message", "") for page in pages for event in page["events"])
+        ends = text.count('"what": "removed"') + text.count('"what": "failed"')
+        return ends >= text.count('"status": "accepted"')
+
+    eventually(done, "the jobs that were handed over have ended", timeout=60, interval=1)
+
+
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -232,7 +245,7 @@ def main() -> int:
         with ThreadPoolExecutor() as pool:
             running = [pool.submit(_until, end, way, target) for way in (deliveries, document, surroundings)]
         broken = [error for each in running if (error := each.exception()) is not None]
-        time.sleep(5)  # for the jobs that were handed over
+        _settle(here.aws, door.function)
         broken += [AssertionError(line) for line in _failures(here.aws, door.function)]
         headers, body = pinging.ping(target.secret)
         answer = httpx.post(f"{target.url}/webhooks/github", headers=headers, content=body)
