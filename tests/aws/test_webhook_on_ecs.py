@@ -141,9 +141,8 @@ class Listener:
         return push.environment
 
     def deploy_all(self, repository: str = "") -> list[EnvironmentId]:
-        """The same for all branches, at once."""
-        with ThreadPoolExecutor() as pool:
-            return list(pool.map(lambda branch: self.deploy(branch, repository), BRANCHES))
+        """The same for all branches, one after the other: at once, the engine may lose the image that they share."""
+        return [self.deploy(branch, repository) for branch in BRANCHES]
 
     def is_gone(self) -> None:
         """Returns once nothing is left."""

@@ -59,7 +59,7 @@ def read(delivery: Delivery, payload: Object) -> list[Message]:
         MalformedError: it is not what Gitea sends.
     """
     match event(delivery, "x-gitea-event", "x-forgejo-event"):
-        case "ping":  # Gitea itself tests a hook with a push; `branchline webhook test` sends this
+        case "ping":  # as whoever sends by hand may call it; Gitea itself tests a hook with a push
             return [Ping()]
         case "push":
             after = text(payload, "after")

@@ -24,7 +24,7 @@ from branchline.forges.signature import encoded, equal
 from branchline.webhooks import Action, Delivery, Message, Ping
 
 PING = "Branchline Ping"
-"""GitLab itself sends none: it tests a hook with the latest push. `branchline webhook test` does."""
+"""For whoever sends by hand: GitLab itself has none, and tests a hook with the latest push."""
 
 _ACTIONS: dict[str, Action] = {"open": "opened", "reopen": "reopened", "close": "closed", "merge": "closed"}
 _SIGNING_TOKEN = "whsec_"  # noqa: S105 - how one starts
